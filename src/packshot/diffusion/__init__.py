@@ -1,0 +1,1 @@
+"""Implements Trainer, Generator and BaseModels with torch, diffusers and peft."""

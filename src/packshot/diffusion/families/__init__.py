@@ -1,0 +1,1 @@
+"""How each base-model family encodes, noises and predicts. Knows no method."""

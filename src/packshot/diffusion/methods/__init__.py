@@ -1,0 +1,1 @@
+"""Which parameters learn, and how they are saved. Knows no family."""

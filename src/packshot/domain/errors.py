@@ -1,0 +1,146 @@
+"""Every error that Packshot raises on purpose. A message says what, which value, and how to mend it.
+
+PackshotError
+├── InvalidInput                 the caller can mend it by asking for something else
+│   ├── InvalidPath              a category path such as "Produce//apple"
+│   ├── InvalidIdentifier        an identifier that breaks the naming rule
+│   ├── InvalidConfiguration     a training configuration value or key
+│   ├── InvalidPrompt            control characters, model tokens, two subjects
+│   │   ├── UnknownIdentifier    names near matches
+│   │   └── AmbiguousIdentifier  names the candidates
+│   ├── ImageRefused             a reference image; carries a typed reason
+│   └── ReferenceSetRefused      too few or too many usable images
+├── NotFound                     a category, version, image, run or base that does not exist
+├── Conflict                     it exists already, or somebody else has it
+│   ├── CategoryExists
+│   ├── IdentifierTaken          also for look-alikes and retired identifiers
+│   └── StaleAttempt             this job attempt has lost its lease
+├── BaseModelRefused             not a loadable base: a component missing, a pickle, an unknown family
+├── IncompatibleFineTune         an adapter that was trained on another base
+├── CorruptArtifact              stored bytes do not match their digest
+├── GateNotPassed                the verdict of a fine-tune forbids what was asked
+├── NothingServing               a category has no promoted fine-tune, or no earlier one to roll back to
+├── WorkspaceMissing             PACKSHOT_HOME holds no workspace
+├── WorkspaceUnusable            the database or the blob folder does not answer as it should
+├── JobFailed                    a job ended in failure; carries its recorded cause
+└── Interrupted                  stopped on request; what was done is kept and can be resumed
+"""
+
+from enum import StrEnum
+
+
+class PackshotError(Exception):
+    """The root: catch this to catch everything that Packshot raises on purpose."""
+
+
+class InvalidInput(PackshotError):
+    """The caller can mend it by asking for something else."""
+
+
+class InvalidPath(InvalidInput):
+    """A category path that breaks the naming rule."""
+
+
+class InvalidIdentifier(InvalidInput):
+    """An identifier that breaks the naming rule."""
+
+
+class InvalidConfiguration(InvalidInput):
+    """An unknown configuration key, or a value out of its range."""
+
+
+class InvalidPrompt(InvalidInput):
+    """A prompt that cannot be resolved as it stands."""
+
+
+class UnknownIdentifier(InvalidPrompt):
+    """No category answers to the identifier in the prompt."""
+
+
+class AmbiguousIdentifier(InvalidPrompt):
+    """Several categories could be meant by the identifier in the prompt."""
+
+
+class RefusalReason(StrEnum):
+    """Why a reference image is refused."""
+
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_FORMAT = "unsupported-format"
+    TRUNCATED = "truncated"
+    ANIMATED = "animated"
+    FILE_TOO_LARGE = "file-too-large"
+    TOO_MANY_PIXELS = "too-many-pixels"
+    TOO_SMALL = "too-small"
+    DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near-duplicate"
+    BLURRED = "blurred"
+    UNDEREXPOSED = "underexposed"
+    OVEREXPOSED = "overexposed"
+
+
+class ImageRefused(InvalidInput):
+    """A reference image cannot be used; ``reason`` is typed, the message explains."""
+
+    def __init__(self, reason: RefusalReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ReferenceSetRefused(InvalidInput):
+    """Too few or too many usable images to freeze a reference set."""
+
+
+class NotFound(PackshotError):
+    """What was asked for does not exist."""
+
+
+class Conflict(PackshotError):
+    """It exists already, or somebody else has it."""
+
+
+class CategoryExists(Conflict):
+    """A category with this path exists."""
+
+
+class IdentifierTaken(Conflict):
+    """The identifier, or one that looks like it, belongs to a category or is retired."""
+
+
+class StaleAttempt(Conflict):
+    """This attempt at a job has lost its lease; its writes are refused."""
+
+
+class BaseModelRefused(PackshotError):
+    """The reference does not lead to a base model that can be loaded safely."""
+
+
+class IncompatibleFineTune(PackshotError):
+    """A fine-tune was asked for on a base that it was not trained on."""
+
+
+class CorruptArtifact(PackshotError):
+    """Stored bytes do not match their digest."""
+
+
+class GateNotPassed(PackshotError):
+    """The verdict on a fine-tune forbids what was asked."""
+
+
+class NothingServing(PackshotError):
+    """A category has no promoted fine-tune, or no earlier one to roll back to."""
+
+
+class WorkspaceMissing(PackshotError):
+    """The workspace folder holds no workspace yet."""
+
+
+class WorkspaceUnusable(PackshotError):
+    """The database or the blob folder does not answer as it should."""
+
+
+class JobFailed(PackshotError):
+    """A job ended in failure; the message is its recorded cause."""
+
+
+class Interrupted(PackshotError):
+    """Stopped on request; what was done is kept and can be resumed."""

@@ -1,0 +1,149 @@
+"""From a caller's prompt to a request that a model can answer, and the records of what came out.
+
+Does not know how pictures are made.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+
+from packshot.domain.catalog import Category, fold_case, fold_look_alikes
+from packshot.domain.errors import AmbiguousIdentifier, InvalidInput, InvalidPrompt, UnknownIdentifier
+
+MAX_PROMPT_LENGTH = 1000
+
+# Anything with an inner underscore reads as an identifier: ordinary prose has none.
+_IDENTIFIER_LIKE = re.compile(r"[^\W_]\w*_\w*", re.UNICODE)
+_FORBIDDEN = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How pictures are sampled. Image ``i`` of a request has the seed ``seed + i``; 0 pixels = the base's own size."""
+
+    seed: int = 0
+    num_images: int = 1
+    inference_steps: int = 20
+    guidance_scale: float = 4.0
+    negative_prompt: str = ""
+    width: int = 0
+    height: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every bound.
+
+        Raises:
+            InvalidInput: a value out of its range.
+        """
+        for name, low, high in (
+            ("seed", 0, 2**32 - 1),
+            ("num_images", 1, 1000),
+            ("inference_steps", 1, 1000),
+            ("guidance_scale", 0, 50),
+            ("width", 0, 4096),
+            ("height", 0, 4096),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
+        if self.width % 8 or self.height % 8:
+            raise InvalidInput(f"the size {self.width} x {self.height} is not a multiple of 8 pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An identifier found in a prompt: the category it names and how it was spelled there."""
+
+    category: Category
+    spelling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One answered request. ``resolved_prompt`` is what the model read; no ``fine_tune_id`` = the bare base."""
+
+    id: str
+    prompt: str
+    resolved_prompt: str
+    base_id: str
+    fine_tune_id: str | None
+    sampling: SamplingSettings
+    code_revision: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedImage:
+    """One picture of a generation; ``sha256`` names the blob with its PNG."""
+
+    id: str
+    generation_id: str
+    number: int
+    seed: int
+    sha256: str
+
+
+def check_prompt(prompt: str) -> str:
+    """Return ``prompt`` if a caller may write it.
+
+    Raises:
+        InvalidPrompt: empty, too long, or with control characters or angle brackets (which spell model tokens).
+    """
+    if not prompt.strip():
+        raise InvalidPrompt('the prompt is empty; write for example "sks_honeycrisp_apple on a wooden table"')
+    if len(prompt) > MAX_PROMPT_LENGTH:
+        raise InvalidPrompt(f"the prompt has {len(prompt)} characters; at most {MAX_PROMPT_LENGTH} are read")
+    found = _FORBIDDEN.search(prompt)
+    if found:
+        raise InvalidPrompt(f"the prompt contains {found[0]!r}; remove control characters and angle brackets")
+    return prompt
+
+
+def find_subject(prompt: str, categories: Iterable[Category]) -> Subject | None:
+    """The one category that ``prompt`` names by its identifier, or None when it names none.
+
+    Spelling is compared under case folding and NFKC.
+
+    Raises:
+        UnknownIdentifier: an identifier-like word that no category answers to.
+        AmbiguousIdentifier: it is the beginning of several identifiers.
+        InvalidPrompt: two different identifiers; or as ``check_prompt``.
+    """
+    check_prompt(prompt)
+    known = {category.identifier: category for category in categories if category.retired_at is None}
+    subjects = [
+        Subject(category=known[_match(spelling, sorted(known))], spelling=spelling)
+        for spelling in _IDENTIFIER_LIKE.findall(prompt)
+    ]
+    names = sorted({subject.category.identifier for subject in subjects})
+    if len(names) > 1:
+        raise InvalidPrompt(f"the prompt names {len(names)} subjects ({', '.join(names)}); write one per prompt")
+    return subjects[0] if subjects else None
+
+
+def _match(spelling: str, identifiers: Sequence[str]) -> str:
+    folded = fold_case(spelling)
+    if folded in identifiers:
+        return folded
+    longer = [identifier for identifier in identifiers if identifier.startswith(folded.rstrip("_") + "_")]
+    if len(longer) > 1:
+        raise AmbiguousIdentifier(f"{spelling!r} could mean {', '.join(longer[:5])}; write one of them in full")
+    near = [name for name in identifiers if fold_look_alikes(name) == fold_look_alikes(spelling)]
+    near = near or longer or get_close_matches(folded, identifiers, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "list the known ones with: packshot category list"
+    raise UnknownIdentifier(f"no category answers to {spelling!r}; {hint}")
+
+
+def rewrite_prompt(prompt: str, subject: Subject, phrase: str) -> str:
+    """``prompt`` with every spelling of the subject's identifier replaced by ``phrase``.
+
+    >>> rewrite_prompt("SKS_Fuji_Apple on grass", subject, "<t> apple")  # doctest: +SKIP
+    '<t> apple on grass'
+    """
+    identifier = subject.category.identifier
+    return _IDENTIFIER_LIKE.sub(
+        lambda found: phrase if fold_case(found[0]) == identifier else found[0],
+        prompt,
+    )

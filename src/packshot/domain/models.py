@@ -1,0 +1,104 @@
+"""Base models, fine-tunes and the alias events that put them into service. Does not know how weights are loaded."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from packshot.domain.errors import NothingServing
+from packshot.domain.training import Method
+
+EMBEDDED_BASE = "embedded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModelRef:
+    """A base model: what the user wrote, and the digest of the very weights that this stands for.
+
+    ``source`` is ``embedded``, a folder or a hub id; ``digest`` is the sha256 over the sorted list of (file name,
+    file sha256) of its configuration and weight files; ``resolution`` is its native edge in pixels.
+    """
+
+    id: str
+    source: str
+    revision: str
+    digest: str
+    family: str
+    resolution: int
+    registered_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One stored file of a fine-tune or an evaluation: its name for people, its blob digest for machines."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune:
+    """One trained version of a category. Never changes; ``trained_phrase`` is what its base's text encoder reads."""
+
+    id: str
+    category_id: str
+    version: int
+    training_run_id: str
+    base_id: str
+    method: Method
+    token: str
+    trained_phrase: str
+    artifacts: tuple[Artifact, ...]
+    created_at: datetime
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact called ``name``; a fine-tune always has ``weights.safetensors``."""
+        return next(artifact for artifact in self.artifacts if artifact.name == name)
+
+
+class AliasAction(StrEnum):
+    """What moved an alias."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasEvent:
+    """The ``serving`` alias of a category moved to a fine-tune. Events are only ever appended.
+
+    ``number`` counts the events of a category from 1; the highest one decides.
+    """
+
+    id: str
+    category_id: str
+    number: int
+    fine_tune_id: str
+    action: AliasAction
+    reason: str
+    created_at: datetime
+
+
+def serving(events: Iterable[AliasEvent]) -> str | None:
+    """The id of the fine-tune that serves a category with these alias events, or None."""
+    newest = max(events, key=lambda event: event.number, default=None)
+    return newest.fine_tune_id if newest else None
+
+
+def rollback_target(events: Sequence[AliasEvent], category_path: str) -> str:
+    """The id of the fine-tune that served before the current one: promotions and rollbacks act as a stack.
+
+    Raises:
+        NothingServing: nothing was promoted, or nothing before the current one.
+    """
+    stack: list[str] = []
+    for event in sorted(events, key=lambda event: event.number):
+        if event.action is AliasAction.ROLLBACK:
+            stack.pop()
+        else:
+            stack.append(event.fine_tune_id)
+    if len(stack) < 2:
+        state = "serves its first version" if stack else "serves nothing yet"
+        raise NothingServing(f"{category_path} {state}; there is no earlier one to roll back to")
+    return stack[-2]

@@ -1,0 +1,224 @@
+"""What a training run is told, and its record. Does not know tensors, files or how a method learns."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import get_type_hints
+
+from packshot.domain.errors import InvalidConfiguration
+
+
+class Method(StrEnum):
+    """Which parameters learn. DreamBooth's identifier and prior preservation combine with each of them."""
+
+    FULL = "full"
+    LORA = "lora"
+    PIVOTAL = "pivotal"
+
+
+class Targets(StrEnum):
+    """Which layers of the denoiser get low-rank adapters."""
+
+    ATTENTION = "attention"
+    ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides a run's result besides base, reference set and code.
+
+    A batch holds ``batch_size`` instance images and, with prior preservation (``prior_weight`` > 0), as many
+    class images (Ruiz et al. 2023, DreamBooth): loss = instance + prior_weight * prior.
+    """
+
+    method: Method = Method.PIVOTAL
+    steps: int = 200
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    token_learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    max_gradient_norm: float = 1.0
+    snr_gamma: float = 5.0
+    rank: int = 16
+    targets: Targets = Targets.ALL
+    train_text_encoder: bool = False
+    resolution: int = 0
+    horizontal_flip: bool = True
+    caption_dropout: float = 0.0
+    background_weight: float = 1.0
+    prior_weight: float = 1.0
+    num_class_images: int = 64
+    class_inference_steps: int = 20
+    class_guidance_scale: float = 4.0
+    checkpoint_every_steps: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every bound.
+
+        Raises:
+            InvalidConfiguration: a value out of its range; the message names key, value and range.
+        """
+        for key, low, high in _BOUNDS:
+            value = getattr(self, key)
+            if not low <= value <= high:
+                raise InvalidConfiguration(f"{key} is {value!r}; it must lie between {low:g} and {high:g}")
+        if self.resolution % 8:
+            raise InvalidConfiguration(
+                f"resolution is {self.resolution}; write a multiple of 8, or 0 for the base's own resolution"
+            )
+
+    @property
+    def uses_prior_preservation(self) -> bool:
+        """Whether class images take part."""
+        return self.prior_weight > 0
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: equal configurations have equal digests."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """The configuration as plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("steps", 1, 1_000_000),
+    ("batch_size", 1, 1024),
+    ("learning_rate", 0.0, 1.0),
+    ("token_learning_rate", 0.0, 1.0),
+    ("weight_decay", 0.0, 1.0),
+    ("max_gradient_norm", 1e-6, 1e6),
+    ("snr_gamma", 0.0, 1000.0),
+    ("rank", 1, 1024),
+    ("resolution", 0, 4096),
+    ("caption_dropout", 0.0, 0.95),
+    ("background_weight", 0.0, 1.0),
+    ("prior_weight", 0.0, 100.0),
+    ("num_class_images", 1, 10_000),
+    ("class_inference_steps", 1, 1000),
+    ("class_guidance_scale", 0.0, 50.0),
+    ("checkpoint_every_steps", 1, 1_000_000),
+    ("seed", 0, 2**32 - 1),
+)
+
+# A learning rate belongs to a method and to the width of a base. Full-size bases take what the reference recipes
+# publish; bases of at most SMALL_RESOLUTION pixels take what was measured on the bundled one (docs/log.md).
+SMALL_RESOLUTION = 256
+_FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
+    Method.FULL: {"steps": 800, "batch_size": 1, "learning_rate": 5e-6, "num_class_images": 200},
+    Method.LORA: {
+        "steps": 500,
+        "batch_size": 1,
+        "learning_rate": 1e-4,
+        "rank": 4,
+        "targets": Targets.ATTENTION,
+    },
+    Method.PIVOTAL: {
+        "steps": 500,
+        "batch_size": 1,
+        "learning_rate": 1e-4,
+        "rank": 4,
+        "targets": Targets.ATTENTION,
+    },
+}
+_SMALL_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
+    Method.FULL: {"learning_rate": 1e-4},
+    Method.LORA: {},
+    Method.PIVOTAL: {},
+}
+
+
+def parse_config(values: Mapping[str, object], *, base_resolution: int) -> TrainingConfig:
+    """A configuration from what a file or the command line says; text is read as the key's type.
+
+    Values that are not given take the defaults of the method at the base's native resolution in pixels.
+
+    Raises:
+        InvalidConfiguration: an unknown key (near matches are named), or a value of the wrong type or range.
+    """
+    types = get_type_hints(TrainingConfig)
+    known = [field.name for field in dataclasses.fields(TrainingConfig)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
+            raise InvalidConfiguration(f"unknown configuration key {key!r}; {hint}")
+    given = {key: _read(key, value, types[key]) for key, value in values.items()}
+    method = given.get("method", TrainingConfig.method)
+    assert isinstance(method, Method)
+    defaults = _SMALL_DEFAULTS if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE_DEFAULTS
+    return TrainingConfig(**{**defaults[method], **given})  # type: ignore[arg-type]
+
+
+def _read(key: str, value: object, kind: type) -> object:
+    text = str(value).strip()
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind is int and float(text) != int(float(text)):
+            raise ValueError(text)
+        return kind(float(text)) if kind is int else kind(text)
+    except (ValueError, KeyError, OverflowError):
+        raise InvalidConfiguration(f"{key} is {value!r}; write {_expected(kind)}") from None
+
+
+def _expected(kind: type) -> str:
+    if issubclass(kind, StrEnum):
+        return "one of " + ", ".join(kind)
+    return {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One training: its parents by id, its configuration, and the code that ran. Its state is its job's."""
+
+    id: str
+    category_id: str
+    reference_set_id: str
+    base_id: str
+    config: TrainingConfig
+    code_revision: str
+    job_id: str
+    created_at: datetime
+
+
+def with_article(noun: str) -> str:
+    """``noun`` behind its indefinite article: "an apple", "a pear"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def class_prompt(class_noun: str) -> str:
+    """The prompt of the class pictures that preserve the prior."""
+    return f"a photo of {with_article(class_noun)}"
+
+
+def trained_phrase(token: str, class_noun: str) -> str:
+    """What a fine-tune is trained to answer to: its token before the class noun."""
+    return f"{token} {class_noun}"
+
+
+def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
+    """The training prompt of one reference photo: its caption with the class noun replaced by the trained phrase.
+
+    >>> instance_prompt("a photo of an apple on a wooden table", "apple", "<t> apple")
+    'a photo of a <t> apple on a wooden table'
+    >>> instance_prompt("two apples, warm light", "apple", "<t> apple")
+    'two <t> apples, warm light'
+    >>> instance_prompt("on grass", "apple", "<t> apple")
+    'a photo of a <t> apple, on grass'
+    >>> instance_prompt("", "apple", "<t> apple")
+    'a photo of a <t> apple'
+    """
+    noun = re.compile(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", re.IGNORECASE)
+    found = noun.search(caption)
+    if found:
+        article = "a " if found["article"] else ""
+        return f"{caption[: found.start()]}{article}{phrase}{found['plural'] or ''}{caption[found.end() :]}"
+    return f"a photo of a {phrase}, {caption}" if caption else f"a photo of a {phrase}"

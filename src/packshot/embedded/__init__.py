@@ -1,0 +1,1 @@
+"""The bundled base model, judge and sample catalog: data, and where it lies."""

@@ -1,0 +1,1 @@
+"""Pictures as files and as sheets: decoding untrusted images, curation checks, contact sheets, plots, recipes in PNGs."""

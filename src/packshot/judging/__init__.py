@@ -1,0 +1,1 @@
+"""Implements the Judge port with image and text encoders."""

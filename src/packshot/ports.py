@@ -1,0 +1,203 @@
+"""What the services need from the outside, on one page. Implementations are chosen in ``bootstrap``.
+
+Pictures cross these borders as encoded bytes (PNG where we make them), so that no port depends on an image library.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from packshot.domain.catalog import Category
+from packshot.domain.evaluation import Embedding, Evaluation
+from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.jobs import Job, JobKind
+from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.training import TrainingConfig, TrainingRun
+
+Record = (
+    Category
+    | ReferenceImage
+    | ReferenceSet
+    | BaseModelRef
+    | TrainingRun
+    | FineTune
+    | Evaluation
+    | AliasEvent
+    | Generation
+    | GeneratedImage
+    | Job
+)
+R = TypeVar("R", bound=Record)
+Fence = tuple[str, int]  # (job id, attempt)
+
+
+class Records(Protocol):
+    """The database. Outside a transaction each call is one of its own."""
+
+    def transaction(self, fence: Fence | None = None) -> AbstractContextManager[None]:
+        """All or nothing. With a fence, raises StaleAttempt (and writes nothing) once another attempt took over."""
+        ...
+
+    def add(self, *records: Record) -> None:
+        """Append records. Raises Conflict where an id or a unique key exists, NotFound where a parent does not."""
+        ...
+
+    def replace(self, record: Record) -> None:
+        """Write a Category, ReferenceImage or Job anew. Raises NotFound; any other kind never changes."""
+        ...
+
+    def remove(self, record: ReferenceImage) -> None:
+        """Forget a reference image that no frozen set holds. Raises Conflict otherwise."""
+        ...
+
+    def get(self, kind: type[R], id_: str) -> R:
+        """The record with this id. Raises NotFound."""
+        ...
+
+    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
+        """The records whose fields equal the given values, in order of creation."""
+        ...
+
+    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+        """Take the oldest claimable job (or just ``job_id``) for ``worker``; exactly one claimer wins."""
+        ...
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes: the name of a blob is its sha256."""
+
+    def put(self, data: bytes) -> str:
+        """Store ``data``; returns its sha256. Storing the same bytes twice is one blob."""
+        ...
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes. Raises NotFound, or CorruptArtifact where they do not match their name."""
+        ...
+
+    def __contains__(self, sha256: str) -> bool:
+        """Whether the blob exists."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all blobs."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingExample:
+    """A reference photo as training sees it: PNG bytes, its caption, and the PNG mask of the product or None."""
+
+    image: bytes
+    caption: str
+    mask: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """All a trainer needs. ``workdir`` holds checkpoints and survives the process; ``cachedir`` is shared by runs."""
+
+    base: BaseModelRef
+    examples: tuple[TrainingExample, ...]
+    class_noun: str
+    token: str
+    trained_phrase: str
+    config: TrainingConfig
+    workdir: Path
+    cachedir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands. ``phase`` is for people; ``loss`` is None outside the training phase itself."""
+
+    phase: str
+    step: int
+    num_steps: int
+    loss: float | None = None
+    instance_loss: float | None = None
+    prior_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedWeights:
+    """What a training gives: files by name (``weights.safetensors`` always) and one metrics row per step."""
+
+    files: Mapping[str, bytes]
+    metrics: tuple[Mapping[str, float], ...]
+
+
+class Trainer(Protocol):
+    """Fine-tunes a base. Implemented with torch in ``diffusion``."""
+
+    def train(
+        self, task: TrainingTask, *, report: Callable[[Progress], None], stop: Callable[[], bool]
+    ) -> TrainedWeights:
+        """Train, or go on from the newest complete checkpoint in ``task.workdir``.
+
+        Raises Interrupted, with a checkpoint written, once ``stop()`` is true.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedFineTune:
+    """A fine-tune with the bytes of its weights, as a generator takes it."""
+
+    record: FineTune
+    weights: bytes
+
+
+class Generator(Protocol):
+    """Makes pictures with a base, bare or with one fine-tune."""
+
+    def generate(
+        self,
+        base: BaseModelRef,
+        fine_tune: LoadedFineTune | None,
+        prompts: Sequence[str],
+        sampling: SamplingSettings,
+        *,
+        report: Callable[[Progress], None],
+    ) -> list[bytes]:
+        """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
+
+        Raises IncompatibleFineTune where base and fine-tune do not belong together.
+        """
+        ...
+
+
+class BaseModels(Protocol):
+    """Finds and examines base models."""
+
+    def describe(self, source: str, revision: str = "") -> BaseModelRef:
+        """``embedded``, a folder or a hub id as a new record, with digest, family and resolution.
+
+        Raises BaseModelRefused where a component is missing, the family unknown, or weights are pickled.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Looks at pictures. ``digest`` names the very weights that judged."""
+
+    digest: str
+
+    def embed(self, images: Sequence[bytes], masks: Sequence[bytes | None]) -> list[Embedding]:
+        """Unit vectors for what the pictures show; where a mask is given, of the product alone."""
+        ...
+
+    def adherence(self, images: Sequence[bytes], prompts: Sequence[str]) -> list[float]:
+        """Cosine similarity of each picture with its prompt."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs queued jobs somewhere other than in this call."""
+
+    def start(self, kind: JobKind, job_id: str) -> str:
+        """See to it that a worker takes the job; returns a name for where it runs."""
+        ...

@@ -1,0 +1,1 @@
+"""One function per use case, in verbs. Knows the ports and the domain, no framework."""

@@ -1,0 +1,1 @@
+"""Implements Records (SQLAlchemy) and Blobs (obstore)."""
