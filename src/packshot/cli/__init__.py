@@ -1,1 +1,64 @@
-"""The command line: parse, call a service, print."""
+"""The command line: parse, call a service, print. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+Commands import what they need when they run, so that ``packshot --help`` answers at once.
+"""
+
+import json
+import sys
+
+import typer
+
+from packshot import __version__
+from packshot.cli import catalog, demo, generation, models, references, training
+from packshot.cli.output import Json, say, show
+from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
+from packshot.settings import Settings
+
+app = typer.Typer(
+    name="packshot",
+    help="A fine-tuned text-to-image model per product category, and pictures of exactly that product in any scene.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(catalog.app, name="category")
+app.add_typer(references.app, name="references")
+app.add_typer(models.base_app, name="base")
+for module in (training, models, generation, demo):
+    module.register(app)
+
+
+@app.command()
+def init(as_json: Json = False) -> None:
+    """Make the workspace (PACKSHOT_HOME, default ./.packshot), or bring an older one up to date."""
+    from packshot.bootstrap import create_workspace
+
+    home = create_workspace(Settings()).home
+    show({"home": str(home)}, as_json, lambda: f"workspace {home}")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"packshot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors that Packshot raises on purpose become a message and an exit code."""
+    try:
+        app()
+    except PackshotError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}), file=sys.stderr)
+        else:
+            say(f"{'interrupted' if isinstance(error, Interrupted) else 'error'}: {error}")
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

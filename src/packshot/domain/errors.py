@@ -5,11 +5,11 @@ PackshotError
 │   ├── InvalidPath              a category path such as "Produce//apple"
 │   ├── InvalidIdentifier        an identifier that breaks the naming rule
 │   ├── InvalidConfiguration     a training configuration value or key
-│   ├── InvalidPrompt            control characters, model tokens, two subjects
-│   │   ├── UnknownIdentifier    names near matches
-│   │   └── AmbiguousIdentifier  names the candidates
-│   ├── ImageRefused             a reference image; carries a typed reason
-│   └── ReferenceSetRefused      too few or too many usable images
+│   └── InvalidPrompt            control characters, model tokens, two subjects
+│       ├── UnknownIdentifier    names near matches
+│       └── AmbiguousIdentifier  names the candidates
+├── ImageRefused                 a reference image; carries a typed reason
+├── ReferenceSetRefused          too few or too many usable images
 ├── NotFound                     a category, version, image, run or base that does not exist
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
@@ -78,7 +78,7 @@ class RefusalReason(StrEnum):
     OVEREXPOSED = "overexposed"
 
 
-class ImageRefused(InvalidInput):
+class ImageRefused(PackshotError):
     """A reference image cannot be used; ``reason`` is typed, the message explains."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:
@@ -86,7 +86,7 @@ class ImageRefused(InvalidInput):
         self.reason = reason
 
 
-class ReferenceSetRefused(InvalidInput):
+class ReferenceSetRefused(PackshotError):
     """Too few or too many usable images to freeze a reference set."""
 
 

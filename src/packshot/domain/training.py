@@ -199,6 +199,11 @@ def class_prompt(class_noun: str) -> str:
     return f"a photo of {with_article(class_noun)}"
 
 
+def trained_token(identifier: str, set_digest: str) -> str:
+    """The token that is added to the base's vocabulary: no two categories or sets share one, equal runs do."""
+    return f"<packshot-{hashlib.sha256(f'{identifier} {set_digest}'.encode()).hexdigest()[:12]}>"
+
+
 def trained_phrase(token: str, class_noun: str) -> str:
     """What a fine-tune is trained to answer to: its token before the class noun."""
     return f"{token} {class_noun}"

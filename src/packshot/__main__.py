@@ -1,0 +1,5 @@
+"""``python -m packshot`` is the command line."""
+
+from packshot.cli import main
+
+main()

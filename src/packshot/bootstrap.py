@@ -1,0 +1,150 @@
+"""The composition root: the only place where implementations are chosen. Loads torch only when a model is asked for."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from packshot import __version__
+from packshot.domain.errors import WorkspaceMissing
+from packshot.domain.jobs import JobKind
+from packshot.ports import BaseModels, Blobs, Executor, Generator, Judge, Records, Trainer
+from packshot.services.jobs import Handler
+from packshot.settings import Settings
+
+DATABASE = "packshot.db"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything a command needs, opened from one folder. Models load on first use."""
+
+    settings: Settings
+    records: Records
+    blobs: Blobs
+
+    @property
+    def home(self) -> Path:
+        """The workspace folder, absolute."""
+        return self.settings.home.absolute()
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a silent worker keeps a job."""
+        return timedelta(seconds=self.settings.lease_s)
+
+    @cached_property
+    def bases(self) -> BaseModels:
+        """Finds and examines base models."""
+        return self._diffusers_bases
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Fine-tunes bases."""
+        from packshot.diffusion.trainer import DiffusersTrainer
+
+        return DiffusersTrainer(self._diffusers_bases, self._diffusers_generator)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """Makes pictures."""
+        return self._diffusers_generator
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Looks at pictures."""
+        from packshot.embedded import JUDGE_CLIP_FOLDER, JUDGE_EMBEDDER_FOLDER
+        from packshot.judging.transformers_judge import TransformersJudge
+
+        chosen = self.settings.judge_embedder, self.settings.judge_clip
+        embedder, clip = (
+            str(bundled) if source == "embedded" else source
+            for source, bundled in zip(chosen, (JUDGE_EMBEDDER_FOLDER, JUDGE_CLIP_FOLDER), strict=True)
+        )
+        return TransformersJudge(embedder, clip, device=self.settings.device)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Starts workers beside this process."""
+        from packshot.execution.local import LocalProcesses
+
+        command = [sys.executable, "-m", "packshot", "worker"]
+        return LocalProcesses(command, self.home / "logs", {"PACKSHOT_HOME": str(self.home)})
+
+    @cached_property
+    def handlers(self) -> dict[JobKind, Handler]:
+        """What a worker does for each kind of job."""
+        from packshot.services.training import run_training
+
+        def train(job, report, stop) -> None:  # type: ignore[no-untyped-def]
+            run_training(
+                job,
+                self.records,
+                self.blobs,
+                self.trainer,
+                workdir=self.home / "runs",
+                cachedir=self.home / "cache",
+                report=report,
+                stop=stop,
+            )
+
+        return {JobKind.TRAINING: train}
+
+    @cached_property
+    def _diffusers_bases(self):  # type: ignore[no-untyped-def]
+        from packshot.diffusion.bases import DiffusersBaseModels
+        from packshot.embedded import BASE_FOLDER
+
+        return DiffusersBaseModels(embedded_folder=BASE_FOLDER, device=self.settings.device)
+
+    @cached_property
+    def _diffusers_generator(self):  # type: ignore[no-untyped-def]
+        from packshot.diffusion.generator import DiffusersGenerator
+
+        return DiffusersGenerator(self._diffusers_bases, max_batch=self.settings.max_batch)
+
+
+def create_workspace(settings: Settings) -> Workspace:
+    """Make the workspace folder with an empty database, or bring an existing one up to date."""
+    from packshot.storage.records import SqlRecords
+
+    home = settings.home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    return _workspace(settings, SqlRecords.create(home / DATABASE))
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Open the workspace folder.
+
+    Raises:
+        WorkspaceMissing: there is none; the message says how to make one.
+        WorkspaceUnusable: its database cannot be used.
+    """
+    from packshot.storage.records import SqlRecords
+
+    home = settings.home.absolute()
+    if not (home / DATABASE).is_file():
+        raise WorkspaceMissing(f"{home} holds no workspace; make one with: packshot init (or set PACKSHOT_HOME)")
+    return _workspace(settings, SqlRecords.open(home / DATABASE))
+
+
+def _workspace(settings: Settings, records: Records) -> Workspace:
+    from packshot.storage.blobs import ObstoreBlobs
+
+    return Workspace(settings=settings, records=records, blobs=ObstoreBlobs.folder(settings.home.absolute() / "blobs"))
+
+
+def code_revision() -> str:
+    """The version, with the commit where this is a checkout: ``0.1.0+git.1a2b3c4`` (``.dirty`` when changed)."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    described = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--abbrev=12", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{__version__}+git.{described.stdout.strip()}" if described.returncode == 0 else __version__

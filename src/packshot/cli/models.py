@@ -1,0 +1,172 @@
+"""``packshot evaluate``, ``promote``, ``rollback``, ``show`` and ``packshot base``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from packshot.cli.catalog import Path_
+from packshot.cli.output import Json, progress_shown, show, table, workspace
+
+if TYPE_CHECKING:
+    from packshot.domain.evaluation import Evaluation
+    from packshot.services.models import Lineage
+
+base_app = typer.Typer(no_args_is_help=True, help="Register and list base models.")
+
+Versioned = Annotated[str, typer.Argument(metavar="PATH[@VERSION]", help="A fine-tune; the newest without @VERSION.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to ``app``."""
+    app.command()(evaluate)
+    app.command()(promote)
+    app.command()(rollback)
+    app.command("show")(show_lineage)
+
+
+def evaluate(
+    reference: Versioned,
+    images_per_scene: Annotated[int, typer.Option(min=1, max=50, help="Pictures in each of the eight scenes.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture in each scene.")] = 1000,
+    out: Annotated[Path, typer.Option(help="Where the sheet and the report are written.")] = Path("out"),
+    as_json: Json = False,
+) -> None:
+    """Measure a fine-tune against its bare base, on the same prompts and seeds."""
+    from packshot.services.evaluation import Suite
+    from packshot.services.evaluation import evaluate as measure
+    from packshot.services.models import fine_tune_at
+
+    space = workspace()
+    fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
+    with progress_shown() as report:
+        evaluation = measure(
+            space.records,
+            space.blobs,
+            space.generator,
+            space.judge,
+            fine_tune,
+            suite=Suite(images_per_scene=images_per_scene, seed=seed),
+            report=report,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    stem = f"{reference.split('@')[0].replace('/', '-')}-v{fine_tune.version}"
+    written = [out / f"{stem}-{artifact.name}" for artifact in evaluation.artifacts]
+    for path, artifact in zip(written, evaluation.artifacts, strict=True):
+        path.write_bytes(space.blobs.get(artifact.sha256))
+    show(evaluation, as_json, lambda: "\n".join([scores_text(evaluation), *(str(path) for path in written)]))
+
+
+def scores_text(evaluation: "Evaluation") -> str:
+    """The scores of a fine-tune beside its bare base, and the verdict."""
+    rows = [
+        [name.replace("_", " "), f"{value:.3f}", f"{getattr(evaluation.base, name):.3f}"]
+        for name, value in vars(evaluation.fine_tune).items()
+    ]
+    rows.append(["(real photos: fidelity)", f"{evaluation.real_fidelity:.3f}", ""])
+    verdict = "; ".join([evaluation.verdict.outcome, *evaluation.verdict.reasons])
+    return f"{table(['score', 'fine-tune', 'bare base'], rows)}\nverdict: {verdict}"
+
+
+def promote(reference: Versioned, reason: Reason = "", as_json: Json = False) -> None:
+    """Put a fine-tune into service: prompts with its identifier are answered by it from now on."""
+    from packshot.services.models import fine_tune_at
+    from packshot.services.models import promote as promote_fine_tune
+
+    space = workspace()
+    fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
+    event = promote_fine_tune(space.records, fine_tune, reason=reason)
+    show(event, as_json, lambda: f"{reference.split('@')[0]} serves version {fine_tune.version}")
+
+
+def rollback(path: Path_, reason: Reason = "", as_json: Json = False) -> None:
+    """Put the version back into service that served before."""
+    from packshot.domain.models import FineTune
+    from packshot.services.catalog import category_at
+    from packshot.services.models import roll_back
+
+    space = workspace()
+    category = category_at(space.records, path, space.settings.namespace)
+    event = roll_back(space.records, category, reason=reason)
+    version = space.records.get(FineTune, event.fine_tune_id).version
+    show(event, as_json, lambda: f"{path} serves version {version} again")
+
+
+def show_lineage(
+    reference: Annotated[str, typer.Argument(metavar="PATH[@VERSION]|IMAGE-ID")], as_json: Json = False
+) -> None:
+    """Where a picture or a fine-tune comes from, back to the reference photos."""
+    from packshot.services.models import lineage_of
+
+    space = workspace()
+    lineage = lineage_of(space.records, reference, space.settings.namespace)
+    show(lineage, as_json, lambda: _lineage_text(lineage))
+
+
+def _lineage_text(lineage: "Lineage") -> str:
+    lines: list[str] = []
+    if lineage.image and lineage.generation:
+        made = lineage.generation
+        lines += [
+            f"image       {lineage.image.id}  seed {lineage.image.seed}  sha256 {lineage.image.sha256}",
+            f"prompt      {made.prompt}",
+            f"resolved    {made.resolved_prompt}",
+            f"sampling    {made.sampling.inference_steps} steps, guidance {made.sampling.guidance_scale:g}",
+            f"made        {made.created_at:%Y-%m-%d %H:%M:%S} UTC by code {made.code_revision}",
+        ]
+    if lineage.fine_tune and lineage.category and lineage.run and lineage.reference_set:
+        config = ", ".join(f"{key}={value}" for key, value in lineage.run.config.to_dict().items())
+        weights = lineage.fine_tune.artifact("weights.safetensors")
+        lines += [
+            f"category    {lineage.category.path}  ({lineage.category.identifier})",
+            f"fine-tune   version {lineage.fine_tune.version}, {lineage.fine_tune.method}, {lineage.fine_tune.id}",
+            f"weights     sha256 {weights.sha256}, {weights.num_bytes / 1e6:.2f} MB",
+            f"trained as  {lineage.fine_tune.trained_phrase}",
+            f"run         {lineage.run.id} by code {lineage.run.code_revision}",
+            f"config      {config}",
+            *(
+                f"evaluation  {each.created_at:%Y-%m-%d %H:%M}  {each.verdict.outcome}  fidelity "
+                f"{each.fine_tune.subject_fidelity:.3f} (bare base {each.base.subject_fidelity:.3f})"
+                for each in lineage.evaluations
+            ),
+            *(f"alias       {each.created_at:%Y-%m-%d %H:%M}  {each.action}" for each in lineage.alias_events),
+        ]
+    lines.append(f"base        {lineage.base.source}  {lineage.base.family}  digest {lineage.base.digest}")
+    if lineage.reference_set:
+        held_out = lineage.reference_set.held_out_ids
+        lines.append(f"references  set {lineage.reference_set.version}, digest {lineage.reference_set.digest}")
+        lines += [
+            f"  {photo.file_name:<24} {photo.original[:16]}  {photo.rights.license or 'no licence noted'}"
+            f"{'  (held out)' if photo.id in held_out else ''}"
+            for photo in lineage.references
+        ]
+    return "\n".join(lines)
+
+
+@base_app.command("add")
+def add_base(
+    source: Annotated[str, typer.Argument(help="embedded, a diffusers folder, or a hub id.")],
+    revision: Annotated[str, typer.Option(help="A branch, tag or commit of a hub id.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Examine a base model and register it."""
+    from packshot.services.models import register_base
+
+    space = workspace()
+    base = register_base(space.records, space.bases, source, revision)
+    show(base, as_json, lambda: f"{base.source}: {base.family}, {base.resolution} px, digest {base.digest[:12]}")
+
+
+@base_app.command("list")
+def list_bases(as_json: Json = False) -> None:
+    """List the registered base models."""
+    from packshot.domain.models import BaseModelRef
+
+    bases = workspace().records.find(BaseModelRef)
+    rows = [[base.source, base.family, base.resolution, base.digest[:12]] for base in bases]
+    show(
+        bases,
+        as_json,
+        lambda: table(["source", "family", "pixels", "digest"], rows) if rows else "no base registered yet",
+    )

@@ -1,0 +1,113 @@
+"""What every command shares: the workspace, text or JSON on stdout, progress on stderr, interruption."""
+
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from packshot.settings import Settings
+
+if TYPE_CHECKING:
+    from packshot.bootstrap import Workspace
+    from packshot.ports import Progress
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def workspace() -> "Workspace":
+    """The workspace that the environment names."""
+    from packshot.bootstrap import open_workspace
+
+    return open_workspace(Settings())
+
+
+def plain(value: object) -> object:
+    """``value`` as JSON can hold it; records become objects."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def show(value: object, as_json: bool, text: Callable[[], str]) -> None:
+    """Print ``value`` as JSON, or ``text()`` for people."""
+    print(json.dumps(plain(value), indent=2, default=str) if as_json else text())
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns; the last one runs on."""
+    cells = [[str(heading).upper() for heading in headings], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def say(message: str) -> None:
+    """A remark to the person at the terminal: stderr, so that stdout stays data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_shown() -> "Iterator[Callable[[Progress], None]]":
+    """A live line per phase on stderr, with loss, speed and time left; one line per phase where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    tasks: dict[str, object] = {}
+
+    def report(progress: "Progress") -> None:
+        if progress.phase not in tasks:
+            tasks[progress.phase] = bars.add_task(progress.phase, total=progress.num_steps, detail="")
+            if bars.disable:
+                say(f"{progress.phase} ({progress.num_steps})")
+        task = tasks[progress.phase]
+        speed = bars.tasks[task].speed  # type: ignore[index]
+        loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+        detail = f"{loss}  {speed:.2f}/s" if speed else loss
+        bars.update(task, completed=progress.step, total=progress.num_steps, detail=detail)  # type: ignore[arg-type]
+
+    with bars:
+        yield report
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """A function that turns true on the first Ctrl-C or SIGTERM; a second one ends the program at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        say("stopping after this step; what was done is kept (press again to end at once)")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

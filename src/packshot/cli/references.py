@@ -1,0 +1,96 @@
+"""``packshot references``: take in photos, report on them, freeze a set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from packshot.cli.catalog import Path_
+from packshot.cli.output import Json, show, table, workspace
+
+app = typer.Typer(no_args_is_help=True, help="Collect, check and freeze reference photos.")
+
+
+@app.command()
+def add(
+    path: Path_,
+    photos: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Folders or image files.")],
+    source: Annotated[str, typer.Option(help="Where the photos come from.")] = "",
+    license_: Annotated[str, typer.Option("--license", help="The licence they may be used under.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Take in photos; each is accepted, or refused with a reason."""
+    from packshot.domain.references import Rights
+    from packshot.imaging.folders import read_photos
+    from packshot.services.catalog import category_at
+    from packshot.services.references import add_references
+
+    space = workspace()
+    category = category_at(space.records, path, space.settings.namespace)
+    rights = Rights(source=source, license=license_)
+    taken = add_references(space.records, space.blobs, category, read_photos(photos), rights)
+
+    def text() -> str:
+        accepted = sum(image.accepted for image in taken)
+        refusals = [f"  {image.file_name}: {image.refusal}: {image.explanation}" for image in taken if image.refusal]
+        return "\n".join([f"{accepted} accepted, {len(refusals)} refused", *refusals])
+
+    show(taken, as_json, text)
+
+
+@app.command()
+def check(path: Path_, as_json: Json = False) -> None:
+    """The curation report: every photo with its verdict, and what would make the set better."""
+    from packshot.services.catalog import category_at
+    from packshot.services.references import check_references
+
+    space = workspace()
+    report = check_references(space.records, category_at(space.records, path, space.settings.namespace))
+
+    def text() -> str:
+        rows = [
+            [
+                image.file_name,
+                "accepted" if image.accepted else f"refused: {image.refusal}",
+                f"{image.width}x{image.height}" if image.width else "-",
+                "yes" if image.mask else "-",
+                image.explanation or image.caption,
+            ]
+            for image in report.images
+        ]
+        advice = [f"advice: {each}" for each in report.advice]
+        ready = f"{len(report.accepted)} accepted; " + (
+            "ready to freeze" if report.freezable else "not ready to freeze"
+        )
+        return "\n".join([table(["photo", "verdict", "size", "mask", "about"], rows), "", ready, *advice])
+
+    show({"images": report.images, "advice": report.advice, "freezable": report.freezable}, as_json, text)
+
+
+@app.command()
+def remove(path: Path_, file_name: str, as_json: Json = False) -> None:
+    """Forget a photo that no frozen set holds."""
+    from packshot.services.catalog import category_at
+    from packshot.services.references import remove_reference
+
+    space = workspace()
+    image = remove_reference(space.records, category_at(space.records, path, space.settings.namespace), file_name)
+    show(image, as_json, lambda: f"{image.file_name} is removed")
+
+
+@app.command()
+def freeze(path: Path_, as_json: Json = False) -> None:
+    """Freeze the accepted photos into an immutable, hashed set."""
+    from packshot.services.catalog import category_at
+    from packshot.services.references import freeze_references
+
+    space = workspace()
+    frozen = freeze_references(space.records, category_at(space.records, path, space.settings.namespace))
+    show(
+        frozen,
+        as_json,
+        lambda: (
+            f"{path} set {frozen.version}: {len(frozen.image_ids)} photos, "
+            f"{len(frozen.held_out_ids)} of them held out for evaluation, digest {frozen.digest[:12]}"
+        ),
+    )

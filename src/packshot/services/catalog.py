@@ -1,0 +1,130 @@
+"""Use cases of the catalog: add, find, list and retire categories."""
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from packshot.domain.catalog import (
+    DEFAULT_NAMESPACE,
+    Category,
+    check_available,
+    check_class_noun,
+    check_identifier,
+    check_path,
+    derive_identifier,
+)
+from packshot.domain.errors import CategoryExists, Conflict, NotFound
+from packshot.domain.models import AliasEvent, FineTune, serving
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.ports import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategorySummary:
+    """A category with what belongs to it, as a list shows it."""
+
+    category: Category
+    num_references: int
+    num_refused: int
+    newest_set: ReferenceSet | None
+    fine_tunes: tuple[FineTune, ...]
+    serving_version: int | None
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as ``img_9f86d081884c7d65``: unguessable, safe in URLs and file names."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def add_category(
+    records: Records,
+    *,
+    path: str,
+    class_noun: str,
+    identifier: str | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+) -> Category:
+    """Reserve a path and an identifier for a new category.
+
+    Raises:
+        InvalidPath, InvalidInput, InvalidIdentifier: a name breaks its rule.
+        CategoryExists, IdentifierTaken: somebody has it already, or something that looks like it.
+    """
+    check_path(path)
+    check_class_noun(class_noun)
+    chosen = identifier or derive_identifier(path, class_noun, namespace)
+    category = Category(
+        id=new_id("cat"),
+        namespace=namespace,
+        path=path,
+        class_noun=class_noun,
+        identifier=chosen,
+        created_at=now(),
+    )
+    with records.transaction():
+        taken = records.find(Category, namespace=namespace)
+        if any(other.path == path for other in taken):
+            raise CategoryExists(f"the category {path} exists; see it with: packshot category show {path}")
+        check_available(chosen, taken)
+        check_identifier(chosen)
+        records.add(category)
+    return category
+
+
+def category_at(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
+    """The category at ``path``.
+
+    Raises:
+        NotFound: names near matches.
+    """
+    found = records.find(Category, namespace=namespace, path=path)
+    if found:
+        return found[0]
+    paths = [category.path for category in records.find(Category, namespace=namespace)]
+    near = get_close_matches(path, paths, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "list them with: packshot category list"
+    raise NotFound(f"there is no category {path!r}; {hint}")
+
+
+def retire_category(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
+    """Take a category out of use. Its identifier stays reserved for ever.
+
+    Raises:
+        NotFound: no such category.
+        Conflict: it is retired already.
+    """
+    with records.transaction():
+        category = category_at(records, path, namespace)
+        if category.retired_at:
+            raise Conflict(f"{path} was retired at {category.retired_at:%Y-%m-%d %H:%M} UTC")
+        retired = replace(category, retired_at=now())
+        records.replace(retired)
+    return retired
+
+
+def summarise(records: Records, category: Category) -> CategorySummary:
+    """What belongs to ``category``."""
+    images = records.find(ReferenceImage, category_id=category.id)
+    sets = records.find(ReferenceSet, category_id=category.id)
+    fine_tunes = records.find(FineTune, category_id=category.id)
+    served = serving(records.find(AliasEvent, category_id=category.id))
+    return CategorySummary(
+        category=category,
+        num_references=sum(image.accepted for image in images),
+        num_refused=sum(not image.accepted for image in images),
+        newest_set=max(sets, key=lambda each: each.version, default=None),
+        fine_tunes=tuple(fine_tunes),
+        serving_version=next((each.version for each in fine_tunes if each.id == served), None),
+    )
+
+
+def list_categories(records: Records, namespace: str = DEFAULT_NAMESPACE) -> list[CategorySummary]:
+    """Every category of the namespace with what belongs to it, by path."""
+    categories = sorted(records.find(Category, namespace=namespace), key=lambda category: category.path)
+    return [summarise(records, category) for category in categories]

@@ -1,0 +1,135 @@
+"""The whole way on one category, as a newcomer sees it: photos in, pictures of that very product out."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from packshot.domain.catalog import Category
+from packshot.domain.errors import InvalidInput, NotFound
+from packshot.domain.evaluation import Evaluation
+from packshot.domain.jobs import Job, JobKind
+from packshot.domain.models import BaseModelRef, FineTune
+from packshot.domain.references import Rights
+from packshot.domain.training import TrainingConfig
+from packshot.imaging.folders import Photo, read_photos
+from packshot.ports import Blobs, Generator, Judge, Records
+from packshot.services.catalog import add_category, category_at
+from packshot.services.evaluation import Suite, evaluate
+from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, see_through
+from packshot.services.models import promote
+from packshot.services.references import add_references, freeze_references
+from packshot.services.training import fine_tune_of, plan_training
+
+NUM_PHOTOS = 15  # of which one in five is held out: twelve to learn from
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCategory:
+    """A category of the demo before it exists: where its photos lie, and what they show."""
+
+    path: str
+    class_noun: str
+    folder: Path
+    rights: Rights
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoModels:
+    """The ports and parents that the demo works with."""
+
+    records: Records
+    blobs: Blobs
+    generator: Generator
+    judge: Judge
+    base: BaseModelRef
+    handlers: Mapping[JobKind, Handler]
+    lease: timedelta
+    code_revision: str
+    namespace: str
+
+
+def sample_categories(catalog: Path) -> list[DemoCategory]:
+    """The bundled sample catalog: ``department/class/variety`` folders."""
+    rights = Rights(source="rendered by recipes/embedded", license="Apache-2.0")
+    folders = sorted(path for path in catalog.glob("*/*/*") if path.is_dir())
+    return [
+        DemoCategory(
+            path=folder.relative_to(catalog).as_posix(),
+            class_noun=folder.parent.name.replace("-", " "),
+            folder=folder,
+            rights=rights,
+        )
+        for folder in folders
+    ]
+
+
+def photo_categories(folder: Path, class_noun: str) -> list[DemoCategory]:
+    """The category of the photos in ``folder`` first, then its sibling folders as rivals of the same class.
+
+    Raises:
+        InvalidInput: ``folder`` is no folder.
+    """
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder of photos")
+    siblings = sorted(each for each in folder.parent.iterdir() if each.is_dir() and each != folder)
+    return [
+        DemoCategory(
+            path=f"photos/{class_noun.replace(' ', '-')}/{each.name.lower().replace('_', '-')}",
+            class_noun=class_noun,
+            folder=each,
+            rights=Rights(source=str(each)),
+        )
+        for each in [folder, *siblings]
+    ]
+
+
+def take_in(models: DemoModels, wanted: DemoCategory, seed: int) -> Category:
+    """Add the category, its photos and a frozen set, unless they are there; a seeded choice where there are many."""
+    try:
+        category = category_at(models.records, wanted.path, models.namespace)
+    except NotFound:
+        category = add_category(
+            models.records, path=wanted.path, class_noun=wanted.class_noun, namespace=models.namespace
+        )
+    add_references(models.records, models.blobs, category, _choose(read_photos([wanted.folder]), seed), wanted.rights)
+    freeze_references(models.records, category)
+    return category
+
+
+def _choose(photos: Sequence[Photo], seed: int) -> Sequence[Photo]:
+    if len(photos) <= NUM_PHOTOS:
+        return photos
+    chosen = sorted(random.Random(seed).sample(range(len(photos)), NUM_PHOTOS))
+    return [photos[index] for index in chosen]
+
+
+def run_demo(
+    models: DemoModels,
+    categories: Sequence[DemoCategory],
+    config: TrainingConfig,
+    suite: Suite,
+    *,
+    report: ReportProgress,
+    watch: Callable[[Job], None],
+    stop: Stop,
+) -> tuple[Category, FineTune, Evaluation]:
+    """Take in all ``categories``, then train, evaluate and promote the first; the others are its rivals.
+
+    Raises:
+        Interrupted: ``stop()`` became true; the same demo again goes on from there.
+    """
+    taken = [take_in(models, wanted, config.seed) for wanted in categories]
+    plan = plan_training(models.records, taken[0], models.base, config, models.code_revision)
+    job = see_through(
+        models.records, models.handlers, plan.job.id, lease=models.lease, report=report, watch=watch, stop=stop
+    )
+    check_succeeded(job)
+    fine_tune = fine_tune_of(models.records, plan.run)
+    evaluation = evaluate(
+        models.records, models.blobs, models.generator, models.judge, fine_tune, suite=suite, report=report
+    )
+    promote(models.records, fine_tune, reason="demo")
+    return taken[0], fine_tune, evaluation

@@ -1,0 +1,169 @@
+"""Use cases of models: register a base, find a fine-tune, promote, roll back, tell where something comes from."""
+
+import re
+from dataclasses import dataclass
+
+from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
+from packshot.domain.errors import GateNotPassed, InvalidInput, NotFound, NothingServing
+from packshot.domain.evaluation import Evaluation, Outcome
+from packshot.domain.generation import GeneratedImage, Generation
+from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef, FineTune, rollback_target, serving
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.training import TrainingRun
+from packshot.ports import BaseModels, Records
+from packshot.services.catalog import category_at, new_id, now
+
+_VERSIONED = re.compile(r"(?P<path>[^@]+)(?:@v?(?P<version>\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """Every ancestor of an image or a fine-tune; None and empty where the line begins later."""
+
+    image: GeneratedImage | None
+    generation: Generation | None
+    fine_tune: FineTune | None
+    category: Category | None
+    run: TrainingRun | None
+    reference_set: ReferenceSet | None
+    references: tuple[ReferenceImage, ...]
+    base: BaseModelRef
+    evaluations: tuple[Evaluation, ...]
+    alias_events: tuple[AliasEvent, ...]
+
+
+def register_base(records: Records, bases: BaseModels, source: str, revision: str = "") -> BaseModelRef:
+    """The record of a base model; a known (source, digest) is returned as it is, new weights become a new record.
+
+    Raises:
+        BaseModelRefused: it cannot be loaded safely.
+    """
+    described = bases.describe(source, revision)
+    with records.transaction():
+        known = records.find(BaseModelRef, source=described.source, digest=described.digest)
+        if known:
+            return known[0]
+        records.add(described)
+    return described
+
+
+def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAMESPACE) -> FineTune:
+    """The fine-tune that ``PATH`` (its newest version) or ``PATH@VERSION`` names.
+
+    Raises:
+        InvalidInput: not of that form.
+        NotFound: no such category or version.
+    """
+    parts = _VERSIONED.fullmatch(reference)
+    if not parts:
+        raise InvalidInput(f"{reference!r} names no fine-tune; write PATH or PATH@VERSION, for example produce/apple@2")
+    category = category_at(records, parts["path"], namespace)
+    versions = {each.version: each for each in records.find(FineTune, category_id=category.id)}
+    if not versions:
+        raise NotFound(f"{category.path} has no fine-tune yet; make one with: packshot train {category.path}")
+    number = int(parts["version"] or max(versions))
+    if number not in versions:
+        known = ", ".join(str(version) for version in sorted(versions))
+        raise NotFound(f"{category.path} has no version {number}; its versions are {known}")
+    return versions[number]
+
+
+def promote(records: Records, fine_tune: FineTune, *, reason: str = "") -> AliasEvent:
+    """Put ``fine_tune`` into service for its category.
+
+    A fine-tune that the gate rejected needs a ``reason``, which the event keeps.
+
+    Raises:
+        GateNotPassed: its newest evaluation rejected it and no reason is given.
+    """
+    with records.transaction():
+        evaluations = records.find(Evaluation, fine_tune_id=fine_tune.id)
+        verdict = evaluations[-1].verdict if evaluations else None
+        if verdict and verdict.outcome is Outcome.REJECTED and not reason:
+            raise GateNotPassed(
+                f"the gate rejected version {fine_tune.version}: {'; '.join(verdict.reasons)}; "
+                "promote it all the same by saying why with --reason TEXT"
+            )
+        return _append_event(records, fine_tune.category_id, fine_tune.id, AliasAction.PROMOTE, reason)
+
+
+def roll_back(records: Records, category: Category, *, reason: str = "") -> AliasEvent:
+    """Put the version back into service that served ``category`` before the current one.
+
+    Raises:
+        NothingServing: there is none.
+    """
+    with records.transaction():
+        events = records.find(AliasEvent, category_id=category.id)
+        target = rollback_target(events, category.path)
+        return _append_event(records, category.id, target, AliasAction.ROLLBACK, reason)
+
+
+def _append_event(
+    records: Records, category_id: str, fine_tune_id: str, action: AliasAction, reason: str
+) -> AliasEvent:
+    event = AliasEvent(
+        id=new_id("ale"),
+        category_id=category_id,
+        number=len(records.find(AliasEvent, category_id=category_id)) + 1,
+        fine_tune_id=fine_tune_id,
+        action=action,
+        reason=reason,
+        created_at=now(),
+    )
+    records.add(event)
+    return event
+
+
+def serving_fine_tune(records: Records, category: Category) -> FineTune:
+    """The fine-tune that serves ``category``.
+
+    Raises:
+        NothingServing: none was promoted.
+    """
+    served = serving(records.find(AliasEvent, category_id=category.id))
+    if served is None:
+        raise NothingServing(
+            f"{category.path} serves no fine-tune yet; train one with: packshot train {category.path}, "
+            f"then: packshot promote {category.path}@VERSION"
+        )
+    return records.get(FineTune, served)
+
+
+def lineage_of(records: Records, reference: str, namespace: str = DEFAULT_NAMESPACE) -> Lineage:
+    """Where an image (by id) or a fine-tune (``PATH[@VERSION]``) comes from.
+
+    Raises:
+        NotFound: there is no such thing.
+    """
+    if reference.startswith("img_"):
+        image = records.get(GeneratedImage, reference)
+        generation = records.get(Generation, image.generation_id)
+        fine_tune = records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None
+        base = records.get(BaseModelRef, generation.base_id)
+        return _lineage(records, image, generation, fine_tune, base)
+    fine_tune = fine_tune_at(records, reference, namespace)
+    return _lineage(records, None, None, fine_tune, records.get(BaseModelRef, fine_tune.base_id))
+
+
+def _lineage(
+    records: Records,
+    image: GeneratedImage | None,
+    generation: Generation | None,
+    fine_tune: FineTune | None,
+    base: BaseModelRef,
+) -> Lineage:
+    run = records.get(TrainingRun, fine_tune.training_run_id) if fine_tune else None
+    frozen = records.get(ReferenceSet, run.reference_set_id) if run else None
+    return Lineage(
+        image=image,
+        generation=generation,
+        fine_tune=fine_tune,
+        category=records.get(Category, fine_tune.category_id) if fine_tune else None,
+        run=run,
+        reference_set=frozen,
+        references=tuple(records.get(ReferenceImage, id_) for id_ in frozen.image_ids) if frozen else (),
+        base=base,
+        evaluations=tuple(records.find(Evaluation, fine_tune_id=fine_tune.id)) if fine_tune else (),
+        alias_events=tuple(records.find(AliasEvent, fine_tune_id=fine_tune.id)) if fine_tune else (),
+    )

@@ -1,0 +1,167 @@
+"""Use cases of training: plan a run as a job, carry it out, publish the fine-tune. Knows no tensor."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from packshot.domain.catalog import Category
+from packshot.domain.errors import Conflict, NotFound
+from packshot.domain.jobs import Job, JobKind
+from packshot.domain.models import Artifact, BaseModelRef, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.training import TrainingConfig, TrainingRun, trained_phrase, trained_token
+from packshot.imaging.plots import loss_plot
+from packshot.ports import Blobs, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
+from packshot.services.catalog import new_id, now
+from packshot.services.jobs import ReportProgress, Stop
+
+WEIGHTS = "weights.safetensors"
+METRICS = "metrics.jsonl"
+LOSS_PLOT = "loss.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTraining:
+    """A run with its job; ``resumed`` when an unfinished run with the same parents and configuration goes on."""
+
+    run: TrainingRun
+    job: Job
+    resumed: bool
+
+
+def newest_set(records: Records, category: Category) -> ReferenceSet:
+    """The newest frozen reference set of ``category``.
+
+    Raises:
+        NotFound: none is frozen.
+    """
+    sets = records.find(ReferenceSet, category_id=category.id)
+    if not sets:
+        raise NotFound(
+            f"{category.path} has no frozen reference set; freeze one with: packshot references freeze {category.path}"
+        )
+    return max(sets, key=lambda each: each.version)
+
+
+def plan_training(
+    records: Records, category: Category, base: BaseModelRef, config: TrainingConfig, code_revision: str
+) -> PlannedTraining:
+    """Queue a training of the newest reference set, or find the unfinished run that this would repeat.
+
+    Raises:
+        NotFound: no frozen reference set.
+        Conflict: the category is retired.
+    """
+    if category.retired_at:
+        raise Conflict(f"{category.path} is retired and is not trained any more")
+    frozen = newest_set(records, category)
+    with records.transaction():
+        same = records.find(TrainingRun, category_id=category.id, reference_set_id=frozen.id, base_id=base.id)
+        for run in same:
+            job = records.get(Job, run.job_id)
+            if run.config == config and not job.finished:
+                return PlannedTraining(run=run, job=job, resumed=True)
+        run_id = new_id("run")
+        job = Job(id=new_id("job"), kind=JobKind.TRAINING, subject_id=run_id, created_at=now())
+        run = TrainingRun(
+            id=run_id,
+            category_id=category.id,
+            reference_set_id=frozen.id,
+            base_id=base.id,
+            config=config,
+            code_revision=code_revision,
+            job_id=job.id,
+            created_at=now(),
+        )
+        records.add(job, run)
+    return PlannedTraining(run=run, job=job, resumed=False)
+
+
+def run_training(
+    job: Job,
+    records: Records,
+    blobs: Blobs,
+    trainer: Trainer,
+    *,
+    workdir: Path,
+    cachedir: Path,
+    report: ReportProgress,
+    stop: Stop,
+) -> FineTune:
+    """Carry out the training of ``job`` and publish its fine-tune: exactly once, however often it is tried.
+
+    Raises:
+        Interrupted: ``stop()`` became true; a checkpoint is kept in ``workdir``.
+        StaleAttempt: another worker took over; nothing was published.
+    """
+    run = records.get(TrainingRun, job.subject_id)
+    category = records.get(Category, run.category_id)
+    published = records.find(FineTune, training_run_id=run.id)
+    if published:
+        return published[0]
+    frozen = records.get(ReferenceSet, run.reference_set_id)
+    token = trained_token(category.identifier, frozen.digest)
+    phrase = trained_phrase(token, category.class_noun)
+    task = TrainingTask(
+        base=records.get(BaseModelRef, run.base_id),
+        examples=_examples(records, blobs, frozen),
+        class_noun=category.class_noun,
+        token=token,
+        trained_phrase=phrase,
+        config=run.config,
+        workdir=workdir / run.id,
+        cachedir=cachedir,
+    )
+    trained = trainer.train(task, report=report, stop=stop)
+    artifacts = _store(blobs, trained)
+    with records.transaction(fence=(job.id, job.attempt)):
+        versions = [each.version for each in records.find(FineTune, category_id=category.id)]
+        fine_tune = FineTune(
+            id=new_id("ft"),
+            category_id=category.id,
+            version=max(versions, default=0) + 1,
+            training_run_id=run.id,
+            base_id=run.base_id,
+            method=run.config.method,
+            token=token,
+            trained_phrase=phrase,
+            artifacts=artifacts,
+            created_at=now(),
+        )
+        records.add(fine_tune)
+    return fine_tune
+
+
+def _examples(records: Records, blobs: Blobs, frozen: ReferenceSet) -> tuple[TrainingExample, ...]:
+    images = [records.get(ReferenceImage, id_) for id_ in frozen.image_ids if id_ not in frozen.held_out_ids]
+    return tuple(
+        TrainingExample(
+            image=blobs.get(image.image or ""),
+            caption=image.caption,
+            mask=blobs.get(image.mask) if image.mask else None,
+        )
+        for image in sorted(images, key=lambda image: image.image or "")
+    )
+
+
+def _store(blobs: Blobs, trained: TrainedWeights) -> tuple[Artifact, ...]:
+    files = {
+        **trained.files,
+        METRICS: "".join(json.dumps(dict(row)) + "\n" for row in trained.metrics).encode(),
+        LOSS_PLOT: loss_plot(trained.metrics),
+    }
+    return tuple(
+        Artifact(name=name, sha256=blobs.put(data), num_bytes=len(data)) for name, data in sorted(files.items())
+    )
+
+
+def fine_tune_of(records: Records, run: TrainingRun) -> FineTune:
+    """The fine-tune that ``run`` published.
+
+    Raises:
+        NotFound: it has published none.
+    """
+    found = records.find(FineTune, training_run_id=run.id)
+    if not found:
+        raise NotFound(f"run {run.id} has published no fine-tune")
+    return found[0]
