@@ -50,15 +50,16 @@ def read_photos(folder: Path) -> list[Picture]:
 
 
 def read_renders(folder: Path) -> list[Picture]:
-    """The renders that are complete now; the list may grow while the renderer works."""
-    every = section("data")["validation_every"]
+    """The renders in `folder` that are complete now; the index beside it may grow while the renderer works."""
+    every = section("data")["validation_every_render"]
     renders = []
-    for row in _rows(folder / "renders.jsonl") if (folder / "renders.jsonl").is_file() else ():
-        path = folder / row["file_name"]
+    index = folder.parent / "renders.jsonl"
+    for row in _rows(index) if index.is_file() else ():
+        path = folder / Path(row["file_name"]).name
         if not path.is_file():
             continue
         number = int(path.stem)
-        mask = folder / row["mask"]
+        mask = folder / Path(row["mask"]).name
         renders.append(Picture(
             path=path, mask=mask if mask.is_file() else None, source="render",
             split="validation" if number % every == every - 1 else "train", department=row["department"],

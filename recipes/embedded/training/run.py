@@ -16,20 +16,20 @@ from safetensors.torch import save_file
 
 
 class Run:
-    """One resumable run in `folder`: call `resume`, then `advance` after every step while `going()`."""
+    """One resumable run in `folder`: `resume`, `limit`, then `advance` after every step while `going()`."""
 
-    def __init__(self, folder: Path, *, minutes: float | None, steps: int | None, checkpoint_minutes: float):
+    def __init__(self, folder: Path, *, checkpoint_minutes: float):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.checkpoint_every_s = folder, checkpoint_minutes * 60
         self.step, self.spent_s, self.extra = 0, 0.0, {}
-        self._limit_s = None if minutes is None else minutes * 60
-        self._limit_steps = steps
+        self._limit_s: float | None = None
+        self._limit_steps: int | None = None
+        self._since_s, self._since_step = 0.0, 0
         self._modules: dict[str, torch.nn.Module] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self._ema: dict[str, torch.Tensor] = {}
-        self._stopped = False
-        self._begun = self._last = self._saved = time.monotonic()
-        self._first_step = 0
+        self.interrupted = False
+        self._last = self._saved = time.monotonic()
         self._window: list[Mapping[str, float]] = []
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._stop)
@@ -38,7 +38,7 @@ class Run:
                ema: dict[str, torch.Tensor] | None = None) -> bool:  # fmt: skip
         """Registers what is trained and loads the checkpoint if there is one."""
         self._modules, self._optimizer, self._ema = dict(modules), optimizer, {} if ema is None else ema
-        self._begun = self._last = self._saved = time.monotonic()
+        self._last = self._saved = time.monotonic()
         path = self.folder / "checkpoint.safetensors"
         if not path.is_file():
             return False
@@ -46,7 +46,6 @@ class Run:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             state = json.loads(file.metadata()["state"])
         self.step, self.spent_s, self.extra = state["step"], state["spent_s"], state["extra"]
-        self._first_step = self.step
         for name, module in self._modules.items():
             prefix = f"model.{name}."
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
@@ -60,27 +59,22 @@ class Run:
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         return True
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of this process since `resume`."""
-        return time.monotonic() - self._begun
+    def limit(self, *, minutes: float | None, steps: int | None, since_s: float = 0.0, since_step: int = 0) -> None:
+        """Ends the run after so many minutes or steps, counted over all sessions from the given point on."""
+        self._limit_s = None if minutes is None else minutes * 60
+        self._limit_steps = steps
+        self._since_s, self._since_step = since_s, since_step
 
     def going(self) -> bool:
-        """False once a limit is reached (minutes over all sessions, steps of this one) or a signal came."""
-        over_time = self._limit_s is not None and self.spent_s >= self._limit_s
-        over_steps = self._limit_steps is not None and self.step - self._first_step >= self._limit_steps
-        return not (self._stopped or over_time or over_steps)
-
-    @property
-    def interrupted(self) -> bool:
-        return self._stopped
+        """False once the limit is reached or a signal came."""
+        return not self.interrupted and (self.progress < 1)
 
     @property
     def progress(self) -> float:
-        """Spent share of the limit, 0 to 1: by steps if given, else by minutes, else 0."""
-        if self._limit_steps is not None:
-            return min(1.0, (self.step - self._first_step) / max(1, self._limit_steps))
-        return 0.0 if self._limit_s is None else min(1.0, self.spent_s / self._limit_s)
+        """Spent share of the limit, 0 to 1: the larger of the two where both are given, 0 without a limit."""
+        spent = 0.0 if self._limit_s is None else (self.spent_s - self._since_s) / self._limit_s
+        done = 0.0 if self._limit_steps is None else (self.step - self._since_step) / self._limit_steps
+        return min(1.0, max(spent, done))
 
     def advance(self, losses: Mapping[str, float], log_every: int = 25) -> dict[str, float] | None:
         """Counts a step and its time; logs every `log_every` steps (and returns what it logged); saves in time."""
@@ -117,7 +111,7 @@ class Run:
         self._saved = time.monotonic()
 
     def _stop(self, *_: object) -> None:
-        self._stopped = True
+        self.interrupted = True
 
 
 def update_ema(ema: dict[str, torch.Tensor], modules: Mapping[str, torch.nn.Module], step: int, decay: float) -> None:

@@ -50,11 +50,12 @@ def demo(
         if photos and class_noun
         else sorted(sample_categories(CATALOG_FOLDER), key=lambda each: each.path != category)
     )
-    if not photos and categories[0].path != category:
+    if not photos and category not in [each.path for each in categories]:
         known = ", ".join(each.path for each in categories)
         raise InvalidInput(f"the sample catalog has no category {category!r}; it has {known}")
-    base_ref = register_base(space.records, space.bases, base)
-    config = parse_config(read_values(None, settings or []), base_resolution=base_ref.resolution)
+    described = space.bases.describe(base)
+    config = parse_config(read_values(None, settings or []), base_resolution=described.resolution)
+    base_ref = register_base(space.records, described)
     models = DemoModels(
         records=space.records,
         blobs=space.blobs,

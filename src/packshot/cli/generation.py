@@ -52,7 +52,7 @@ def generate(
             space.generator,
             prompt,
             sampling,
-            bare_base=register_base(space.records, space.bases, base),
+            bare_base=lambda: register_base(space.records, space.bases.describe(base)),
             code_revision=code_revision(),
             fine_tune=fine_tune_at(space.records, version, space.settings.namespace) if version else None,
             namespace=space.settings.namespace,

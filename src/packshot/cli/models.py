@@ -154,7 +154,7 @@ def add_base(
     from packshot.services.models import register_base
 
     space = workspace()
-    base = register_base(space.records, space.bases, source, revision)
+    base = register_base(space.records, space.bases.describe(source, revision))
     show(base, as_json, lambda: f"{base.source}: {base.family}, {base.resolution} px, digest {base.digest[:12]}")
 
 

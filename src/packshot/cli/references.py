@@ -19,7 +19,7 @@ def add(
     license_: Annotated[str, typer.Option("--license", help="The licence they may be used under.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Take in photos; each is accepted, or refused with a reason."""
+    """Take in photos; each is accepted, or refused with a reason. Exit code 1 when none is accepted."""
     from packshot.domain.references import Rights
     from packshot.imaging.folders import read_photos
     from packshot.services.catalog import category_at
@@ -36,6 +36,8 @@ def add(
         return "\n".join([f"{accepted} accepted, {len(refusals)} refused", *refusals])
 
     show(taken, as_json, text)
+    if not any(image.accepted for image in taken):
+        raise typer.Exit(1)
 
 
 @app.command()

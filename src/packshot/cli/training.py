@@ -11,6 +11,8 @@ from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.models import EMBEDDED_BASE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from packshot.domain.jobs import Job
 
 
@@ -74,8 +76,9 @@ def train(
     values = read_values(config, settings or [], method=method, steps=steps, seed=seed)
     space = workspace()
     category = category_at(space.records, path, space.settings.namespace)
-    base_ref = register_base(space.records, space.bases, base)
-    chosen = parse_config(values, base_resolution=base_ref.resolution)
+    described = space.bases.describe(base)
+    chosen = parse_config(values, base_resolution=described.resolution)
+    base_ref = register_base(space.records, described)
     plan = plan_training(space.records, category, base_ref, chosen, code_revision())
     if plan.resumed:
         say(f"going on with run {plan.run.id}")

@@ -139,7 +139,8 @@ def nearest(image: Embedding, centroids: Mapping[str, Embedding]) -> str:
 
 def judge(evaluated: Scores, base: Scores, real_fidelity: float, real_distance: float, gate: Gate) -> Verdict:
     """The verdict on a fine-tune. Fails closed: a score that is not a finite number sends it to review."""
-    if not all(isfinite(value) for value in (*vars(evaluated).values(), *vars(base).values(), real_fidelity)):
+    numbers = (*vars(evaluated).values(), *vars(base).values(), real_fidelity, real_distance)
+    if not all(isfinite(value) for value in numbers):
         return Verdict(outcome=Outcome.REVIEW, reasons=("a score is not a finite number; the judge may have failed",))
     checks = (
         ("subject fidelity", evaluated.subject_fidelity, gate.min_relative_fidelity * real_fidelity),

@@ -14,9 +14,13 @@ from packshot.domain.errors import AmbiguousIdentifier, InvalidInput, InvalidPro
 
 MAX_PROMPT_LENGTH = 1000
 
-# Anything with an inner underscore reads as an identifier: ordinary prose has none.
-_IDENTIFIER_LIKE = re.compile(r"[^\W_]\w*_\w*", re.UNICODE)
-_FORBIDDEN = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f]")
+# Anything with an inner underscore reads as an identifier: ordinary prose has none. The other underscores are those
+# that NFKC makes one; accents that are characters of their own belong to the word they stand in.
+_UNDERSCORE = r"_\uff3f\ufe33\ufe34\ufe4d-\ufe4f"
+_WORD = rf"[\w{_UNDERSCORE}\u0300-\u036f]"
+_IDENTIFIER_LIKE = re.compile(rf"[^\W_]{_WORD}*[{_UNDERSCORE}]{_WORD}*")
+# Angle brackets in every form that NFKC makes one; lone surrogates are bytes of the command line that are no UTF-8.
+_FORBIDDEN = re.compile(r"[<>\ufe64\ufe65\uff1c\uff1e\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class SamplingSettings:
 
         Raises:
             InvalidInput: a value out of its range.
+            InvalidPrompt: a negative prompt that breaks the rules of prompts, or holds an identifier.
         """
         for name, low, high in (
             ("seed", 0, 2**32 - 1),
@@ -50,6 +55,11 @@ class SamplingSettings:
                 raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
         if self.width % 8 or self.height % 8:
             raise InvalidInput(f"the size {self.width} x {self.height} is not a multiple of 8 pixels")
+        if self.negative_prompt:
+            check_prompt(self.negative_prompt)
+        found = _IDENTIFIER_LIKE.search(self.negative_prompt)
+        if found:
+            raise InvalidPrompt(f"{found[0]!r} stands in the negative prompt; identifiers belong in the prompt alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +147,7 @@ def _match(spelling: str, identifiers: Sequence[str]) -> str:
 
 
 def rewrite_prompt(prompt: str, subject: Subject, phrase: str) -> str:
-    """``prompt`` with every spelling of the subject's identifier replaced by ``phrase``.
-
-    >>> rewrite_prompt("SKS_Fuji_Apple on grass", subject, "<t> apple")  # doctest: +SKIP
-    '<t> apple on grass'
-    """
+    """``prompt`` with every spelling of the subject's identifier replaced by ``phrase``."""
     identifier = subject.category.identifier
     return _IDENTIFIER_LIKE.sub(
         lambda found: phrase if fold_case(found[0]) == identifier else found[0],

@@ -89,6 +89,8 @@ def serving(events: Iterable[AliasEvent]) -> str | None:
 def rollback_target(events: Sequence[AliasEvent], category_path: str) -> str:
     """The id of the fine-tune that served before the current one: promotions and rollbacks act as a stack.
 
+    Promoting what serves already changes nothing, so it does not count.
+
     Raises:
         NothingServing: nothing was promoted, or nothing before the current one.
     """
@@ -96,7 +98,7 @@ def rollback_target(events: Sequence[AliasEvent], category_path: str) -> str:
     for event in sorted(events, key=lambda event: event.number):
         if event.action is AliasAction.ROLLBACK:
             stack.pop()
-        else:
+        elif stack[-1:] != [event.fine_tune_id]:
             stack.append(event.fine_tune_id)
     if len(stack) < 2:
         state = "serves its first version" if stack else "serves nothing yet"

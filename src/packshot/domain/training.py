@@ -35,6 +35,29 @@ class TrainingConfig:
 
     A batch holds ``batch_size`` instance images and, with prior preservation (``prior_weight`` > 0), as many
     class images (Ruiz et al. 2023, DreamBooth): loss = instance + prior_weight * prior.
+
+    Attributes:
+        method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone) or full.
+        steps: Optimiser steps.
+        batch_size: Instance images in a step.
+        learning_rate: AdamW's, for everything but the token.
+        token_learning_rate: AdamW's, for the token's embedding (pivotal).
+        weight_decay: AdamW's; the token is never decayed.
+        max_gradient_norm: Gradients are clipped to this norm.
+        snr_gamma: min-SNR weight of the instance loss (Hang et al. 2023); 0 = off.
+        rank: Rank of the low-rank adapters, and their alpha.
+        targets: Layers with adapters: attention, or all (attention, feed-forward and ResNet convolutions).
+        train_text_encoder: Whether the text encoder learns too.
+        resolution: Edge of the training images in pixels; 0 = the base's own.
+        horizontal_flip: Whether images are mirrored at random; switch it off for labels with text.
+        caption_dropout: Share of instance prompts that are replaced by the empty prompt.
+        background_weight: Weight of the loss outside the product's mask, where a photo has one.
+        prior_weight: Weight of the class images' loss; 0 = no prior preservation.
+        num_class_images: Class images that the base makes; shared by all categories of the class noun.
+        class_inference_steps: Denoising steps of a class image.
+        class_guidance_scale: Guidance scale of a class image.
+        checkpoint_every_steps: Steps between two checkpoints.
+        seed: Seed of everything random in the run; the class images have a seed of their own.
     """
 
     method: Method = Method.PIVOTAL

@@ -1,1 +1,1 @@
-"""Pictures as files and as sheets: decoding untrusted images, curation checks, contact sheets, plots, recipes in PNGs."""
+"""Pictures as bytes in, bytes out: decoding, curation, sheets, plots, recipes. Knows no model and no database."""

@@ -58,7 +58,7 @@ def add_category(
     """
     check_path(path)
     check_class_noun(class_noun)
-    chosen = identifier or derive_identifier(path, class_noun, namespace)
+    chosen = derive_identifier(path, class_noun, namespace) if identifier is None else identifier
     category = Category(
         id=new_id("cat"),
         namespace=namespace,

@@ -1,8 +1,10 @@
 """Use case of generation: a caller's prompt in, recorded pictures with their recipe out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
+from packshot.domain.errors import InvalidPrompt
 from packshot.domain.generation import (
     GeneratedImage,
     Generation,
@@ -32,22 +34,28 @@ def resolve_prompt(
     records: Records,
     prompt: str,
     *,
-    bare_base: BaseModelRef,
+    bare_base: Callable[[], BaseModelRef],
     fine_tune: FineTune | None = None,
     namespace: str = DEFAULT_NAMESPACE,
 ) -> ResolvedPrompt:
     """Find the category that ``prompt`` names and rewrite the prompt to what its fine-tune was trained with.
 
-    The serving version answers, or ``fine_tune`` where one of the same category is given. A prompt without an
-    identifier goes to ``bare_base``.
+    The serving version answers, or ``fine_tune`` where it is given. A prompt without an identifier goes to
+    ``bare_base``, which is asked for only then.
 
     Raises:
-        InvalidPrompt: see ``domain.generation.find_subject``.
+        InvalidPrompt: see ``domain.generation.find_subject``; or it does not name the category of ``fine_tune``.
         NothingServing: the category has no promoted fine-tune.
     """
     subject = find_subject(prompt, records.find(Category, namespace=namespace))
+    if fine_tune and (subject is None or subject.category.id != fine_tune.category_id):
+        wanted = records.get(Category, fine_tune.category_id)
+        raise InvalidPrompt(
+            f"version {fine_tune.version} of {wanted.path} cannot answer a prompt that does not name it; "
+            f"write {wanted.identifier} in the prompt"
+        )
     if subject is None:
-        return ResolvedPrompt(prompt=prompt, base=bare_base, fine_tune=None)
+        return ResolvedPrompt(prompt=prompt, base=bare_base(), fine_tune=None)
     chosen = fine_tune or serving_fine_tune(records, subject.category)
     return ResolvedPrompt(
         prompt=rewrite_prompt(prompt, subject, chosen.trained_phrase),
@@ -72,7 +80,7 @@ def generate(
     prompt: str,
     sampling: SamplingSettings,
     *,
-    bare_base: BaseModelRef,
+    bare_base: Callable[[], BaseModelRef],
     code_revision: str,
     fine_tune: FineTune | None = None,
     namespace: str = DEFAULT_NAMESPACE,

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -97,18 +97,22 @@ def _end(records: Records, job: Job, status: JobStatus, message: str) -> Job:
 
 
 @contextmanager
-def _kept_lease(records: Records, job: Job, lease: timedelta) -> Iterator[_Lease]:
+def _kept_lease(records: Records, job: Job, lease: timedelta) -> Generator[_Lease, None, None]:
     state = _Lease()
 
     def beat() -> None:
+        held_until = job.lease_expires_at or now()
         while not state.ended.wait(lease.total_seconds() / 4):
             try:
                 with records.transaction(fence=(job.id, job.attempt)):
-                    current = records.get(Job, job.id)
-                    records.replace(heartbeat(current, now(), lease, state.progress, state.message))
-            except StaleAttempt:
-                state.lost.set()
-                return
+                    renewed = heartbeat(records.get(Job, job.id), now(), lease, state.progress, state.message)
+                    records.replace(renewed)
+                held_until = renewed.lease_expires_at or held_until
+            except PackshotError as error:
+                # A database that is busy or away for a moment is asked again at the next beat.
+                if isinstance(error, StaleAttempt) or now() >= held_until:
+                    state.lost.set()
+                    return
 
     thread = threading.Thread(target=beat, name=f"lease of {job.id}", daemon=True)
     thread.start()

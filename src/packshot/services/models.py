@@ -10,7 +10,7 @@ from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef, FineTune, rollback_target, serving
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
-from packshot.ports import BaseModels, Records
+from packshot.ports import Records
 from packshot.services.catalog import category_at, new_id, now
 
 _VERSIONED = re.compile(r"(?P<path>[^@]+)(?:@v?(?P<version>\d+))?")
@@ -32,13 +32,8 @@ class Lineage:
     alias_events: tuple[AliasEvent, ...]
 
 
-def register_base(records: Records, bases: BaseModels, source: str, revision: str = "") -> BaseModelRef:
-    """The record of a base model; a known (source, digest) is returned as it is, new weights become a new record.
-
-    Raises:
-        BaseModelRefused: it cannot be loaded safely.
-    """
-    described = bases.describe(source, revision)
+def register_base(records: Records, described: BaseModelRef) -> BaseModelRef:
+    """The record of a base model; a known (source, digest) is returned as it is, new weights become a new record."""
     with records.transaction():
         known = records.find(BaseModelRef, source=described.source, digest=described.digest)
         if known:

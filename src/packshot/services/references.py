@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from packshot.domain.catalog import Category
-from packshot.domain.errors import Conflict, ImageRefused, NotFound, RefusalReason
+from packshot.domain.errors import Conflict, ImageRefused, InvalidInput, NotFound, RefusalReason
 from packshot.domain.references import (
     MAX_IMAGES,
     MIN_IMAGES,
@@ -45,36 +45,53 @@ class CurationReport:
 def add_references(
     records: Records, blobs: Blobs, category: Category, photos: Sequence[Photo], rights: Rights
 ) -> list[ReferenceImage]:
-    """Take in photos: each becomes a record, accepted or refused with its reason; its bytes are kept either way.
+    """Take in photos: each becomes a record, accepted or refused with its reason.
 
-    A file that the category has already, byte for byte, is not taken in again: its record is returned.
+    The bytes are kept either way, except those of a file that is too large to be read. A file that the category has
+    already, byte for byte, is not taken in again: its record is returned.
+
+    Raises:
+        InvalidInput: a file cannot be read.
     """
     known = {image.original: image for image in records.find(ReferenceImage, category_id=category.id)}
-    prints = {
-        image.file_name: fingerprint(blobs.get(image.image))
+    prints = [
+        (image.file_name, fingerprint(blobs.get(image.image)))
         for image in known.values()
         if image.accepted and image.image
-    }
+    ]
     taken: list[ReferenceImage] = []
     for photo in photos:
-        original = hashlib.sha256(photo.data).hexdigest()
+        original = _digest(photo)
         if original not in known:
-            known[original] = _examine(blobs, category, photo, rights, prints)
+            known[original] = _examine(blobs, category, photo, original, rights, prints)
             records.add(known[original])
         taken.append(known[original])
     return taken
 
 
-def _examine(blobs: Blobs, category: Category, photo: Photo, rights: Rights, prints: dict[str, str]) -> ReferenceImage:
+def _digest(photo: Photo) -> str:
+    try:
+        with photo.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {photo.path} ({error.strerror}); nothing of it was taken in") from error
+
+
+def _examine(
+    blobs: Blobs, category: Category, photo: Photo, original: str, rights: Rights, prints: list[tuple[str, str]]
+) -> ReferenceImage:
     """A record of ``photo``; when it is accepted, its fingerprint joins ``prints``."""
     image_digest = mask_digest = None
     width = height = 0
     refusal: RefusalReason | None = None
     explanation = ""
     try:
-        decoded = decode_reference(photo.data, photo.file_name)
+        data = photo.read()
+        original = blobs.put(data)
+        decoded = decode_reference(data, photo.file_name)
         width, height = decoded.width, decoded.height
-        mask = decode_mask(photo.mask, (width, height)) if photo.mask else decoded.alpha_mask
+        drawn = photo.read_mask()
+        mask = decode_mask(drawn, (width, height), f"the mask of {photo.file_name}") if drawn else decoded.alpha_mask
         image_digest = blobs.put(decoded.png)
         mask_digest = blobs.put(mask) if mask else None
         _check_quality(decoded.png, photo.file_name, prints)
@@ -84,7 +101,7 @@ def _examine(blobs: Blobs, category: Category, photo: Photo, rights: Rights, pri
         id=new_id("ref"),
         category_id=category.id,
         file_name=photo.file_name,
-        original=blobs.put(photo.data),
+        original=original,
         image=image_digest,
         mask=mask_digest,
         width=width,
@@ -97,18 +114,18 @@ def _examine(blobs: Blobs, category: Category, photo: Photo, rights: Rights, pri
     )
 
 
-def _check_quality(png: bytes, file_name: str, prints: dict[str, str]) -> None:
+def _check_quality(png: bytes, file_name: str, prints: list[tuple[str, str]]) -> None:
     problem = check_photo(png)
     if problem:
         raise ImageRefused(problem[0], f"{file_name}: {problem[1]}")
     print_ = fingerprint(png)
-    for other, known in prints.items():
+    for other, known in prints:
         if similar(print_, known):
             raise ImageRefused(
                 RefusalReason.NEAR_DUPLICATE,
                 f"{file_name} shows nearly the same picture as {other}; photograph another view or piece",
             )
-    prints[file_name] = print_
+    prints.append((file_name, print_))
 
 
 def remove_reference(records: Records, category: Category, file_name: str) -> ReferenceImage:

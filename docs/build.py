@@ -1,0 +1,92 @@
+"""Writes the generated reference pages from the program itself; ``--check`` fails where a page is out of date."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+import typer.main
+
+from packshot.cli import app
+from packshot.domain.training import TrainingConfig
+from packshot.settings import Settings
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/build.py; change the program and run it again. -->"
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    root = typer.main.get_command(app)
+    lines = ["# Command line", "", NOTE, "", "Exit codes: 0 done, 1 failed, 2 wrong usage. `--json` prints JSON.", ""]
+    for path, command in _commands("packshot", root):
+        lines += [f"## {path}", "", (command.help or "").strip(), ""]
+        for parameter in command.params:
+            names = ", ".join(parameter.opts + parameter.secondary_opts) if parameter.opts else parameter.name
+            about = (getattr(parameter, "help", "") or "").strip()
+            if isinstance(parameter, click.Argument) or parameter.param_type_name == "argument":
+                names = (parameter.metavar or parameter.name or "").upper()
+            lines.append(f"- `{names}` {about}".rstrip())
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _commands(path: str, command: click.Command) -> list[tuple[str, click.Command]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        return [(path, command)]
+    return [each for name in sorted(children) for each in _commands(f"{path} {name}", children[name])]
+
+
+def settings() -> str:
+    """Every environment variable."""
+    lines = ["# Settings", "", NOTE, "", "| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `PACKSHOT_{name.upper()}` | `{field.default}` | {field.description} |")
+    return "\n".join([*lines, ""])
+
+
+def configuration() -> str:
+    """Every training configuration key, with its default on a base of at most 256 pixels."""
+    about = _field_docs()
+    lines = ["# Training configuration", "", NOTE, ""]
+    lines += ["Give values in a YAML file (`--config`) or one by one (`--set key=value`).", ""]
+    lines += ["| key | default on small bases | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(TrainingConfig):
+        lines.append(f"| `{field.name}` | `{field.default}` | {about[field.name]} |")
+    return "\n".join([*lines, ""])
+
+
+def _field_docs() -> dict[str, str]:
+    """The ``Attributes:`` section of the configuration's docstring."""
+    text = (TrainingConfig.__doc__ or "").split("Attributes:")[1]
+    entries: dict[str, str] = {}
+    for line in text.strip().splitlines():
+        name, colon, about = line.strip().partition(": ")
+        if colon and name.isidentifier():
+            entries[name] = about
+        else:
+            entries[next(reversed(entries))] += f" {line.strip()}"
+    return entries
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    pages = {"cli.md": command_line(), "settings.md": settings(), "configuration.md": configuration()}
+    stale = [name for name, text in pages.items() if not _same(REFERENCE / name, text)]
+    if "--check" in sys.argv:
+        if stale:
+            sys.exit(f"out of date: {', '.join(stale)}; run: python docs/build.py")
+        return
+    REFERENCE.mkdir(exist_ok=True)
+    for name in stale:
+        (REFERENCE / name).write_text(pages[name], encoding="utf-8")
+        print(f"wrote {REFERENCE / name}")
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    main()

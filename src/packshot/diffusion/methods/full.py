@@ -1,0 +1,64 @@
+"""Full fine-tuning (Ruiz et al. 2023, DreamBooth): every parameter of the denoiser learns. Knows no family."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
+from packshot.diffusion.swap import swap_parameters
+from packshot.diffusion.weights import TOKEN_PREFIX, WeightsHeader
+from packshot.domain.training import TrainingConfig
+
+
+def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
+    """Copies of all parameters take the place of the base's own and learn at ``config.learning_rate``.
+
+    With ``train_text_encoder`` the text encoders learn too, and the token's row with them. Their vocabulary tables do
+    not: weight decay would shrink the rows of every word that no prompt uses.
+    """
+    modules = {base.prefix: base.denoiser}
+    learned: dict[str, nn.Parameter] = {}
+    if config.train_text_encoder:
+        modules |= base.text_encoders
+        for name, row in rows.items():
+            learned[TOKEN_PREFIX + name] = row.requires_grad_(True)
+    undo: list[Callable[[], None]] = []
+    for prefix, module in modules.items():
+        copies, put_back = swap_parameters(module, _own_parameters(module), requires_grad=True)
+        undo.append(put_back)
+        learned |= {f"{prefix}.{name}": copy for name, copy in copies.items()}
+    return Attachment(
+        groups=(ParameterGroup(parameters=learned, learning_rate=config.learning_rate),),
+        text_encoder_learns=config.train_text_encoder,
+        detach=lambda: _call_all(undo),
+    )
+
+
+def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> Callable[[], None]:
+    """Put the learned parameters in the base's place; returns how to put the base's own back.
+
+    Raises:
+        IncompatibleFineTune: a name or shape that the base does not have.
+    """
+    del header
+    undo: list[Callable[[], None]] = []
+    for prefix, module in {base.prefix: base.denoiser, **base.text_encoders}.items():
+        start = f"{prefix}."
+        of_module = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+        try:
+            undo.append(swap_parameters(module, of_module)[1])
+        except BaseException:
+            _call_all(undo)
+            raise
+    return lambda: _call_all(undo)
+
+
+def _own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    get_table = getattr(module, "get_input_embeddings", None)
+    skipped = {id(parameter) for parameter in get_table().parameters()} if get_table else set[int]()
+    return {name: parameter for name, parameter in module.named_parameters() if id(parameter) not in skipped}
+
+
+def _call_all(undo: list[Callable[[], None]]) -> None:
+    for put_back in undo:
+        put_back()

@@ -1,0 +1,94 @@
+"""Low-rank adapters (Hu et al. 2021, LoRA) on the denoiser, through peft. Knows no family.
+
+Names of parameters are peft's, behind the component's name, as ``load_lora_weights`` of diffusers reads them. The
+token's row stays as it was drawn. For generation the adapters are multiplied out into copies of the weights, which
+costs nothing per step; the base's own weights are kept aside.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
+from packshot.diffusion.swap import swap_parameters
+from packshot.diffusion.weights import WeightsHeader
+from packshot.domain.errors import IncompatibleFineTune
+from packshot.domain.training import Targets, TrainingConfig
+
+ATTENTION_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+OTHER_LAYERS = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut")
+TEXT_ENCODER_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+_ADAPTER = "packshot"
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+
+
+def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
+    """Adapters of ``config.rank`` (alpha = rank) on ``config.targets``, and on the text encoders' attention if asked.
+
+    They start from ``config.seed`` and contribute nothing at first.
+    """
+    del rows
+    layers = ATTENTION_LAYERS + (OTHER_LAYERS if config.targets is Targets.ALL else ())
+    modules = {base.prefix: (base.denoiser, layers)}
+    if config.train_text_encoder:
+        modules |= {name: (encoder, TEXT_ENCODER_LAYERS) for name, encoder in base.text_encoders.items()}
+    learned: dict[str, nn.Parameter] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        for prefix, (module, targets) in modules.items():
+            learned |= {f"{prefix}.{name}": found for name, found in _inject(module, targets, config.rank).items()}
+    return Attachment(
+        groups=(ParameterGroup(parameters=learned, learning_rate=config.learning_rate),),
+        text_encoder_learns=config.train_text_encoder,
+        detach=lambda: [_eject(module) for module, _ in modules.values()] and None,
+    )
+
+
+def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> Callable[[], None]:
+    """Put weights with the adapters multiplied out in the base's place; returns how to put the base's own back.
+
+    Raises:
+        IncompatibleFineTune: an adapter for a layer that the base does not have.
+    """
+    undo: list[Callable[[], None]] = []
+    for prefix, module in {base.prefix: base.denoiser, **base.text_encoders}.items():
+        undo.append(swap_parameters(module, _merged(module, f"{prefix}.", tensors, header.alpha / header.rank))[1])
+    return lambda: [put_back() for put_back in undo] and None
+
+
+def _inject(module: nn.Module, targets: tuple[str, ...], rank: int) -> dict[str, nn.Parameter]:
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets))
+    inject_adapter_in_model(config, module, adapter_name=_ADAPTER)
+    return {
+        name.replace(f".{_ADAPTER}.", "."): parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and ".lora_" in name
+    }
+
+
+def _eject(module: nn.Module) -> None:
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name, layer in layers:
+        module.set_submodule(name, layer.get_base_layer())
+    del module.peft_config
+
+
+def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    merged: dict[str, Tensor] = {}
+    for name, down in tensors.items():
+        if name.startswith(prefix) and name.endswith(_DOWN):
+            layer = name[len(prefix) : -len(_DOWN)]
+            up = tensors[name.removesuffix(_DOWN) + _UP]
+            try:
+                weight = module.get_parameter(f"{layer}.weight")
+            except AttributeError:
+                raise IncompatibleFineTune(
+                    f"the base has no layer {layer!r}; the fine-tune was trained on another base"
+                ) from None
+            delta = torch.einsum("or,r...->o...", up.flatten(1).to(weight.device), down.to(weight.device))
+            merged[f"{layer}.weight"] = weight.detach() + scale * delta.reshape(weight.shape)
+    return merged

@@ -1,0 +1,129 @@
+"""What the training loop and the sampler ask of a family (how a base works) and of a method (what learns in it).
+
+Knows neither families nor methods; they know this page and not each other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+# What a denoiser is conditioned on, by name; every tensor's first dimension is the batch.
+Conditioning = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentDistribution:
+    """Mean and standard deviation of one image's latents, shape (channels, height, width), as the denoiser sees them."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Sampler(Protocol):
+    """A diffusers scheduler, set to its time steps."""
+
+    timesteps: Tensor
+    init_noise_sigma: float
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """The sample as the denoiser wants it at this time step."""
+        ...
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool) -> tuple[Tensor]:
+        """The sample one step less noisy."""
+        ...
+
+
+class Family(Protocol):
+    """A loaded base: how it encodes pictures and prompts, adds noise and predicts. All weights are frozen."""
+
+    device: torch.device
+    resolution: int
+    num_train_timesteps: int
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that predicts."""
+        ...
+
+    @property
+    def text_encoders(self) -> Mapping[str, nn.Module]:
+        """The text encoders by the name of their folder."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the denoiser's parameters begin with in files, for example ``unet``."""
+        ...
+
+    def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
+        """One picture, (3, height, width) in [-1, 1], to the distribution of its latents."""
+        ...
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """One picture's latents to (3, height, width) in [-1, 1]."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """The shape of the latents of a picture of this size in pixels."""
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Prompts to conditioning; what goes beyond the encoder's length is cut off."""
+        ...
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents at the given time steps of the forward process."""
+        ...
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the denoiser learns to predict."""
+        ...
+
+    def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """Loss weights (Hang et al. 2023, min-SNR); ones where ``gamma`` is 0."""
+        ...
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The denoiser's output, of the latents' shape."""
+        ...
+
+    def new_sampler(self, inference_steps: int) -> Sampler:
+        """A fresh sampler for this many steps."""
+        ...
+
+    def initial_rows(self, class_noun: str, seed: int) -> dict[str, Tensor]:
+        """For each text encoder the embedding, (1, width), that a new token starts from."""
+        ...
+
+    def with_token(
+        self, token: str, rows: Mapping[str, Tensor]
+    ) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
+        """Add ``token`` while the context lasts; gives the parameters that hold its rows. The base is left as it was."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that learn at one rate, by the name that they have in files."""
+
+    parameters: Mapping[str, nn.Parameter]
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """What a method has put into a base. ``detach`` takes it out: the base is then what it was, to the bit."""
+
+    groups: tuple[ParameterGroup, ...]
+    text_encoder_learns: bool
+    detach: Callable[[], None]
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that learns, by name."""
+        return {name: parameter for group in self.groups for name, parameter in group.parameters.items()}

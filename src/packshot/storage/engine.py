@@ -1,0 +1,113 @@
+"""Opens databases and maps their exceptions to ours, once. Does not know any table.
+
+Everything that only SQLite needs is in ``_sqlite_engine``; a URL of another database goes to SQLAlchemy as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from packshot.domain.errors import InvalidInput, WorkspaceUnusable
+
+READ_ONLY = "packshot_read_only"
+"""Execution option of a connection that will not write, so that SQLite need not take the write lock for it."""
+
+BUSY_TIMEOUT_S = 30
+
+
+def make_engine(database: str | Path) -> Engine:
+    """An engine for a database URL, or for the SQLite file at a path. Connects to nothing yet."""
+    if isinstance(database, str) and "://" in database:
+        url = make_url(database)
+    else:
+        url = URL.create("sqlite", database=str(database))
+    return _sqlite_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url)
+
+
+def database_file(engine: Engine) -> Path | None:
+    """The file of an SQLite database; None for a server."""
+    if engine.url.get_backend_name() != "sqlite":
+        return None
+    assert engine.url.database and engine.url.database != ":memory:", "records need a file, threads share it"
+    return Path(engine.url.database)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    # As many connections as threads ask for, five of which are kept: writers wait in SQLite, not in the pool.
+    engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=-1)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # The driver must not open transactions by itself: "begin" below does.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",
+            "journal_mode = WAL",
+            # FULL, not NORMAL: an acknowledged promotion survives a power cut too. It costs one flush per commit,
+            # and commits are few (the images of a batch, a heartbeat), not thousands per second.
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that will write takes the write lock first: one that starts as a reader and then wants to
+        # write fails with "database is locked" at once, whatever the busy timeout.
+        read_only = connection.get_execution_options().get(READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def mapped_failures(engine: Engine) -> Iterator[None]:
+    """Raise what a database raises as one of our errors.
+
+    Raises:
+        WorkspaceUnusable: the disk is full, the database locked, damaged, unreadable or gone.
+    """
+    try:
+        yield
+    except IntegrityError:
+        raise  # a broken rule, not a broken database: ``records`` knows which record broke it
+    except DBAPIError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        cause = str(error.orig)
+        raise WorkspaceUnusable(f"the database {where} does not answer: {cause}; {_advice(cause)}") from error
+
+
+@contextmanager
+def unicode_checked() -> Iterator[None]:
+    """Around one statement: refuse text that no database can hold.
+
+    Raises:
+        InvalidInput: text that is not Unicode (a file name in another encoding).
+    """
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{error.object!r} is not valid Unicode text and cannot be stored; rename the file or mend the text"
+        ) from error
+
+
+def _advice(cause: str) -> str:
+    known = {
+        "full": "free some disk space and try again; nothing was changed",
+        "locked": f"another process has held it for {BUSY_TIMEOUT_S} s; find and end that process",
+        "malformed": "restore it from a backup",
+        "not a database": "restore it from a backup, or point PACKSHOT_HOME at a workspace",
+        "readonly": "make the file and its folder writable",
+        "unable to open": "check that the folder exists and is writable",
+        "I/O": "check the disk",
+        "no such table": "it is not a Packshot database of this version; restore it, or run: packshot init",
+    }
+    return next((advice for sign, advice in known.items() if sign in cause), "check that it can be reached")

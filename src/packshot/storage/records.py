@@ -1,0 +1,231 @@
+"""Implements Records with SQLAlchemy Core. Does not know what the records mean, nor which database it talks to.
+
+Transactions that may write take SQLite's write lock when they begin, so that whatever a transaction read still holds
+when it writes: the fence of a job, the oldest claimable job, the newest version of a category. Inside a transaction
+every further one is a savepoint, so that a refused call leaves nothing of itself behind.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from packshot.domain import jobs
+from packshot.domain.catalog import Category
+from packshot.domain.errors import Conflict, NotFound
+from packshot.domain.jobs import Job, JobStatus
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.ports import Fence, R, Record
+from packshot.storage import tables
+from packshot.storage.engine import READ_ONLY, make_engine, mapped_failures, unicode_checked
+from packshot.storage.refusals import refusal, removal_refusal
+from packshot.storage.rows import SHAPES, Shape
+from packshot.storage.rows.inputs import members_to_rows
+from packshot.storage.rows.values import Row, time_to_text
+from packshot.storage.schema import create_schema, open_schema
+
+_ORDER = {kind: place for place, kind in enumerate(SHAPES)}
+
+
+class SqlRecords:
+    """Records in a database. Threads may share one object; each has its own connection and transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._local = threading.local()
+
+    @classmethod
+    def create(cls, database: str | Path) -> Self:
+        """Records in a new database (a URL, or the path of an SQLite file); an existing one is opened.
+
+        Raises:
+            WorkspaceUnusable: the database belongs to something else, is newer than this program, or does not answer.
+        """
+        engine = make_engine(database)
+        create_schema(engine)
+        return cls(engine)
+
+    @classmethod
+    def open(cls, database: str | Path) -> Self:
+        """Records in an existing database, which is upgraded to the newest schema.
+
+        Raises:
+            WorkspaceMissing: there is none.
+            WorkspaceUnusable: as ``create``.
+        """
+        engine = make_engine(database)
+        open_schema(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        """Close all idle connections; the object opens new ones when it is used again."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self, fence: Fence | None = None) -> Iterator[None]:
+        """All or nothing; see the port."""
+        with self._writing() as connection:
+            if fence is not None:
+                _check_fence(connection, fence)
+            yield
+
+    def add(self, *records: Record) -> None:
+        """Append records, parents before children; see the port."""
+        with self._writing() as connection:
+            for record in sorted(records, key=lambda record: _ORDER[type(record)]):
+                with _refusals_of(record):
+                    connection.execute(insert(_shape(type(record)).table), [_shape(type(record)).to_row(record)])
+                    if isinstance(record, ReferenceSet) and (members := members_to_rows(record)):
+                        connection.execute(insert(tables.reference_set_member), members)
+
+    def replace(self, record: Record) -> None:
+        """Write a Category, ReferenceImage or Job anew; see the port. Raises Conflict for any other kind."""
+        if not isinstance(record, Category | ReferenceImage | Job):
+            raise Conflict(f"a {type(record).__name__} never changes once it is written ({record.id}); add a new one")
+        shape = _shape(type(record))
+        with self._writing() as connection, _refusals_of(record):
+            where = shape.table.c.id == record.id
+            if not connection.execute(update(shape.table).where(where).values(**shape.to_row(record))).rowcount:
+                raise _not_found(type(record), record.id)
+
+    def remove(self, record: ReferenceImage) -> None:
+        """Forget a reference image that no frozen set holds; see the port. Raises NotFound where it is gone."""
+        table = tables.reference_image
+        with self._writing() as connection:
+            try:
+                found = connection.execute(delete(table).where(table.c.id == record.id)).rowcount
+            except IntegrityError as error:
+                raise removal_refusal(record) from error
+            if not found:
+                raise _not_found(ReferenceImage, record.id)
+
+    def get(self, kind: type[R], id_: str) -> R:
+        """The record with this id; see the port."""
+        with self._reading() as connection:
+            return _get(connection, kind, id_)
+
+    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
+        """The records whose fields equal the given values, in order of creation; see the port."""
+        columns = _shape(kind).table.c
+        unknown = [name for name in equal if name not in columns or name == "seq"]
+        assert not unknown, f"{kind.__name__} cannot be found by {', '.join(unknown)}"
+        with self._reading() as connection:
+            return _select(connection, kind, and_(True, *(columns[name] == value for name, value in equal.items())))
+
+    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+        """Take the oldest claimable job, and fail those on which too many workers died; see the port.
+
+        Raises NotFound where ``job_id`` names no job.
+        """
+        with self._writing() as connection:
+            if job_id is not None:
+                _get(connection, Job, job_id)
+            while (job := _oldest_claimable(connection, now, job_id)) is not None:
+                claimed = jobs.claim(job, worker, now, lease)
+                self.replace(claimed)
+                if claimed.status is JobStatus.RUNNING:
+                    return claimed
+        return None
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A connection in a transaction of this thread: a new one, or a savepoint in the one that is open."""
+        outer: Connection | None = getattr(self._local, "connection", None)
+        with mapped_failures(self._engine):
+            if outer is not None:
+                with outer.begin_nested():
+                    yield outer
+                return
+            with self._engine.begin() as connection:
+                self._local.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._local.connection = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database: this thread's transaction, or a snapshot."""
+        outer: Connection | None = getattr(self._local, "connection", None)
+        with mapped_failures(self._engine):
+            if outer is not None:
+                yield outer
+                return
+            with self._engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+                yield connection
+
+
+def _shape(kind: type[R]) -> Shape[R]:
+    return SHAPES[kind]
+
+
+def _not_found(kind: type[Record], id_: str) -> NotFound:
+    return NotFound(f"there is no {kind.__name__} with the id {id_!r}")
+
+
+@contextmanager
+def _refusals_of(record: Record) -> Iterator[None]:
+    try:
+        with unicode_checked():
+            yield
+    except IntegrityError as error:
+        raise refusal(record, _shape(type(record)), error) from error
+
+
+def _check_fence(connection: Connection, fence: Fence) -> None:
+    job_id, attempt = fence
+    jobs.check_attempt(_get(connection, Job, job_id, lock=True), attempt)
+
+
+def _get(connection: Connection, kind: type[R], id_: str, *, lock: bool = False) -> R:
+    found = _select(connection, kind, _shape(kind).table.c.id == id_, lock=lock)
+    if not found:
+        raise _not_found(kind, id_)
+    return found[0]
+
+
+def _select(connection: Connection, kind: type[R], where: ColumnElement[bool], *, lock: bool = False) -> list[R]:
+    shape = _shape(kind)
+    statement = select(shape.table).where(where).order_by(shape.table.c.seq)
+    with unicode_checked():
+        rows: list[Row] = [dict(row) for row in connection.execute(_locked(statement, lock=lock)).mappings()]
+    if kind is ReferenceSet:
+        members = _members(connection, where)
+        rows = [{**row, "members": members.get(row["id"], [])} for row in rows]
+    return [shape.from_row(row) for row in rows]
+
+
+def _members(connection: Connection, where: ColumnElement[bool]) -> dict[str, list[Row]]:
+    member, owner = tables.reference_set_member, tables.reference_set
+    statement = select(member).join(owner).where(where).order_by(member.c.position)
+    found: dict[str, list[Row]] = {}
+    for row in connection.execute(statement).mappings():
+        found.setdefault(row["reference_set_id"], []).append(dict(row))
+    return found
+
+
+def _oldest_claimable(connection: Connection, now: datetime, job_id: str | None) -> Job | None:
+    """Two look-ups, so that each follows the index on (status, seq) however long the queue is."""
+    job = tables.job
+    deserted = and_(job.c.status == JobStatus.RUNNING.value, job.c.lease_expires_at <= time_to_text(now))
+    found: list[Row] = []
+    for state in (deserted, job.c.status == JobStatus.QUEUED.value):
+        statement = select(job).where(state).order_by(job.c.seq).limit(1)
+        statement = statement if job_id is None else statement.where(job.c.id == job_id)
+        found += [dict(row) for row in connection.execute(_locked(statement, lock=True)).mappings()]
+    return _shape(Job).from_row(min(found, key=lambda row: row["seq"])) if found else None
+
+
+def _locked(statement: Select[Any], *, lock: bool) -> Select[Any]:
+    return statement.with_for_update() if lock else statement

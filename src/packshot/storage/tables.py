@@ -1,0 +1,244 @@
+"""The tables: one per record, plus the members of reference sets. Does not know how rows become records (``rows``).
+
+``seq`` numbers the rows of a table in order of creation; ``id`` is what everybody else sees. Every pointer to another
+record is a foreign key, so the lineage of an image is a chain of joins; only ``job.subject_id`` is not, as each kind
+of job has subjects of another kind. Files of a fine-tune or an evaluation, scores, configurations and sampling settings
+are JSON text: they point at blobs, or are read and written whole. (JSON also keeps a score that is not a number, which
+SQLite's own floats do not.)
+
+Times are text in UTC with microseconds and a fixed width, so that they sort as times do and come back equal on every
+database.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_REVISION = "0001"
+"""The newest migration; opening a database that is there already needs no migration machinery."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _seq() -> Column[int]:
+    return Column("seq", Integer, primary_key=True)
+
+
+def _id() -> Column[str]:
+    return Column("id", String(64), nullable=False, unique=True)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(32), nullable=nullable)
+
+
+def _digest(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(64), nullable=nullable)
+
+
+def _points_at(table: str, *, name: str = "", nullable: bool = False) -> Column[str]:
+    return Column(name or f"{table}_id", String(64), ForeignKey(f"{table}.id"), nullable=nullable, index=True)
+
+
+category = Table(
+    "category",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False),
+    Column("path", String(200), nullable=False),
+    _text("class_noun"),
+    _text("identifier"),
+    _text("identifier_fold"),
+    _time("created_at"),
+    _time("retired_at", nullable=True),
+    UniqueConstraint("namespace", "path"),
+    UniqueConstraint("namespace", "identifier_fold"),
+)
+
+reference_image = Table(
+    "reference_image",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("category"),
+    _text("file_name"),
+    _digest("original"),
+    _digest("image", nullable=True),
+    _digest("mask", nullable=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    _text("caption"),
+    _text("source"),
+    _text("license"),
+    Column("refusal", String(32), nullable=True),
+    _text("explanation"),
+    _time("added_at"),
+)
+
+reference_set = Table(
+    "reference_set",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("category"),
+    Column("version", Integer, nullable=False),
+    _digest("digest"),
+    _time("frozen_at"),
+    UniqueConstraint("category_id", "version"),
+)
+
+reference_set_member = Table(
+    "reference_set_member",
+    metadata,
+    _seq(),
+    _points_at("reference_set"),
+    _points_at("reference_image"),
+    Column("held_out", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+    UniqueConstraint("reference_set_id", "held_out", "position", name="uq_reference_set_member_place"),
+    UniqueConstraint("reference_set_id", "held_out", "reference_image_id", name="uq_reference_set_member_once"),
+)
+
+base_model = Table(
+    "base_model",
+    metadata,
+    _seq(),
+    _id(),
+    _text("source"),
+    _text("revision"),
+    _digest("digest"),
+    Column("family", String(64), nullable=False),
+    Column("resolution", Integer, nullable=False),
+    _time("registered_at"),
+    UniqueConstraint("digest", "source"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    _seq(),
+    _id(),
+    Column("kind", String(32), nullable=False),
+    Column("subject_id", String(64), nullable=False, index=True),
+    Column("status", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    _text("worker"),
+    _time("lease_expires_at", nullable=True),
+    Column("progress", Float, nullable=False),
+    _text("message"),
+    _time("created_at"),
+    _time("finished_at", nullable=True),
+    Index(None, "status", "seq"),
+)
+
+training_run = Table(
+    "training_run",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("category"),
+    _points_at("reference_set"),
+    _points_at("base_model", name="base_id"),
+    _text("config"),
+    _text("code_revision"),
+    _points_at("job"),
+    _time("created_at"),
+)
+
+fine_tune = Table(
+    "fine_tune",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("category"),
+    Column("version", Integer, nullable=False),
+    _points_at("training_run"),
+    _points_at("base_model", name="base_id"),
+    Column("method", String(32), nullable=False),
+    _text("token"),
+    _text("trained_phrase"),
+    _text("artifacts"),
+    _time("created_at"),
+    UniqueConstraint("category_id", "version"),
+)
+
+alias_event = Table(
+    "alias_event",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("category"),
+    Column("number", Integer, nullable=False),
+    _points_at("fine_tune"),
+    Column("action", String(16), nullable=False),
+    _text("reason"),
+    _time("created_at"),
+    UniqueConstraint("category_id", "number"),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("fine_tune"),
+    _text("judge_digest"),
+    Column("seed", BigInteger, nullable=False),
+    _text("scores"),
+    _text("rivals"),
+    Column("outcome", String(16), nullable=False),
+    _text("reasons"),
+    _text("artifacts"),
+    _time("created_at"),
+)
+
+generation = Table(
+    "generation",
+    metadata,
+    _seq(),
+    _id(),
+    _text("prompt"),
+    _text("resolved_prompt"),
+    _points_at("base_model", name="base_id"),
+    _points_at("fine_tune", nullable=True),
+    _text("sampling"),
+    _text("code_revision"),
+    _time("created_at"),
+)
+
+generated_image = Table(
+    "generated_image",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("generation"),
+    Column("number", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    UniqueConstraint("generation_id", "number"),
+)

@@ -1,0 +1,220 @@
+"""One record of every kind, each the child of the others, with every field away from its default."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+from packshot.domain.catalog import Category
+from packshot.domain.errors import RefusalReason
+from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
+from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.models import AliasAction, AliasEvent, Artifact, BaseModelRef, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
+from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
+from packshot.ports import Record
+
+NOW = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
+ELSEWHERE = datetime(2026, 3, 1, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+
+
+def scores(first: float) -> Scores:
+    return Scores(
+        subject_fidelity=first,
+        prompt_adherence=0.1 + 0.2,
+        diversity=1e-17,
+        nearest_category_accuracy=1.0,
+        nearest_reference_distance=0.0,
+        prior_drift=-0.25,
+        prior_leak=1 / 3,
+    )
+
+
+CATEGORY = Category(
+    id="category-1",
+    namespace="sks",
+    path="produce/apple/honeycrisp",
+    class_noun="apple",
+    identifier="sks_honeycrisp_apple",
+    created_at=NOW,
+    retired_at=ELSEWHERE,
+)
+IMAGE = ReferenceImage(
+    id="image-1",
+    category_id=CATEGORY.id,
+    file_name="Äpfel 'rot' \u202e.jpg",
+    original="a" * 64,
+    image="b" * 64,
+    mask="c" * 64,
+    width=640,
+    height=480,
+    caption="an apple on grass\n(second line)",
+    rights=Rights(source="our studio", license="CC-BY-4.0"),
+    refusal=RefusalReason.NEAR_DUPLICATE,
+    explanation="looks like image-0",
+    added_at=NOW,
+)
+PLAIN_IMAGE = ReferenceImage(
+    id="image-2", category_id=CATEGORY.id, file_name="2.png", original="d" * 64, image=None, added_at=ELSEWHERE
+)
+SET = ReferenceSet(
+    id="set-1",
+    category_id=CATEGORY.id,
+    version=3,
+    digest="e" * 64,
+    image_ids=(PLAIN_IMAGE.id, IMAGE.id),
+    held_out_ids=(IMAGE.id,),
+    frozen_at=NOW,
+)
+BASE = BaseModelRef(
+    id="base-1",
+    source="example/base",
+    revision="abc123",
+    digest="f" * 64,
+    family="stable-diffusion",
+    resolution=128,
+    registered_at=NOW,
+)
+JOB = Job(
+    id="job-1",
+    kind=JobKind.TRAINING,
+    subject_id="run-1",
+    status=JobStatus.RUNNING,
+    attempt=2,
+    failures=1,
+    worker="host:42",
+    lease_expires_at=ELSEWHERE,
+    progress=0.1,
+    message="step 20 of 200",
+    created_at=NOW,
+    finished_at=NOW + timedelta(microseconds=1),
+)
+CONFIG = TrainingConfig(
+    method=Method.LORA,
+    steps=17,
+    batch_size=3,
+    learning_rate=1.5e-4,
+    token_learning_rate=3e-3,
+    weight_decay=0.03,
+    max_gradient_norm=0.7,
+    snr_gamma=0.0,
+    rank=5,
+    targets=Targets.ATTENTION,
+    train_text_encoder=True,
+    resolution=64,
+    horizontal_flip=False,
+    caption_dropout=0.1,
+    background_weight=0.2,
+    prior_weight=0.5,
+    num_class_images=9,
+    class_inference_steps=11,
+    class_guidance_scale=2.5,
+    checkpoint_every_steps=7,
+    seed=2**32 - 1,
+)
+RUN = TrainingRun(
+    id="run-1",
+    category_id=CATEGORY.id,
+    reference_set_id=SET.id,
+    base_id=BASE.id,
+    config=CONFIG,
+    code_revision="0123abc",
+    job_id=JOB.id,
+    created_at=NOW,
+)
+FINE_TUNE = FineTune(
+    id="fine-tune-1",
+    category_id=CATEGORY.id,
+    version=2,
+    training_run_id=RUN.id,
+    base_id=BASE.id,
+    method=Method.LORA,
+    token="<t>",
+    trained_phrase="<t> apple",
+    artifacts=(
+        Artifact(name="weights.safetensors", sha256="1" * 64, num_bytes=5_000_000_000),
+        Artifact(name="loss.png", sha256="2" * 64, num_bytes=0),
+    ),
+    created_at=NOW,
+)
+EVENT = AliasEvent(
+    id="event-1",
+    category_id=CATEGORY.id,
+    number=4,
+    fine_tune_id=FINE_TUNE.id,
+    action=AliasAction.ROLLBACK,
+    reason="the stem is green",
+    created_at=NOW,
+)
+EVALUATION = Evaluation(
+    id="evaluation-1",
+    fine_tune_id=FINE_TUNE.id,
+    judge_digest="judge-3",
+    seed=2**32 - 1,
+    fine_tune=scores(0.8),
+    base=scores(0.4),
+    real_fidelity=0.9,
+    real_reference_distance=0.05,
+    rivals=("produce/apple/fuji", "produce/pear"),
+    verdict=Verdict(outcome=Outcome.REVIEW, reasons=("diversity 0.100 is below 0.200", "dull")),
+    artifacts=(Artifact(name="sheet.png", sha256="3" * 64, num_bytes=12),),
+    created_at=NOW,
+)
+GENERATION = Generation(
+    id="generation-1",
+    prompt="sks_honeycrisp_apple on 'grass'; DROP TABLE job",
+    resolved_prompt="<t> apple on grass",
+    base_id=BASE.id,
+    fine_tune_id=FINE_TUNE.id,
+    sampling=SamplingSettings(
+        seed=2**32 - 1,
+        num_images=3,
+        inference_steps=7,
+        guidance_scale=3.5,
+        negative_prompt="blurred",
+        width=64,
+        height=128,
+    ),
+    code_revision="0123abc",
+    created_at=NOW,
+)
+BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None)
+GENERATED = GeneratedImage(id="generated-1", generation_id=GENERATION.id, number=2, seed=2**32 + 998, sha256="4" * 64)
+
+# Children before parents: an implementation must not depend on the order within one call.
+EVERYTHING: tuple[Record, ...] = (
+    GENERATED,
+    BARE_GENERATION,
+    GENERATION,
+    EVALUATION,
+    EVENT,
+    FINE_TUNE,
+    RUN,
+    JOB,
+    BASE,
+    SET,
+    IMAGE,
+    PLAIN_IMAGE,
+    CATEGORY,
+)
+
+
+# Each points at one record that does not exist, and is in order otherwise.
+ORPHANS: tuple[Record, ...] = (
+    replace(IMAGE, id="image without category", category_id="nobody"),
+    replace(SET, id="set without category", category_id="nobody"),
+    replace(SET, id="set without image", version=9, image_ids=(IMAGE.id, "nobody")),
+    replace(SET, id="set without held-out image", version=9, held_out_ids=("nobody",)),
+    replace(RUN, id="run without category", category_id="nobody"),
+    replace(RUN, id="run without set", reference_set_id="nobody"),
+    replace(RUN, id="run without base", base_id="nobody"),
+    replace(RUN, id="run without job", job_id="nobody"),
+    replace(FINE_TUNE, id="fine-tune without category", category_id="nobody"),
+    replace(FINE_TUNE, id="fine-tune without run", version=9, training_run_id="nobody"),
+    replace(FINE_TUNE, id="fine-tune without base", version=9, base_id="nobody"),
+    replace(EVENT, id="event without category", category_id="nobody"),
+    replace(EVENT, id="event without fine-tune", number=9, fine_tune_id="nobody"),
+    replace(EVALUATION, id="evaluation without fine-tune", fine_tune_id="nobody"),
+    replace(GENERATION, id="generation without base", base_id="nobody"),
+    replace(GENERATION, id="generation without fine-tune", fine_tune_id="nobody"),
+    replace(GENERATED, id="image without generation", generation_id="nobody"),
+)

@@ -1,0 +1,190 @@
+"""What SqlRecords.create and open do with databases of every age, and with files that are none."""
+
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from contracts.examples import CATEGORY, EVERYTHING
+
+from packshot.domain.catalog import Category
+from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
+from packshot.storage import schema
+from packshot.storage.engine import make_engine
+from packshot.storage.records import SqlRecords
+from packshot.storage.schema import create_schema
+from packshot.storage.tables import metadata
+
+NEXT_STEP = """
+from alembic import op
+import sqlalchemy as sa
+revision = "9001"
+down_revision = "0001"
+
+def upgrade():
+    op.add_column("category", sa.Column("note", sa.Text()))
+    op.execute("{statement}")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "packshot.db"
+
+
+def execute(file: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Make the program one schema newer, with a step that also runs ``statement``."""
+    newer = tmp_path / "100% newer"
+    shutil.copytree(schema.MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    (newer / "versions" / "9001_next.py").write_text(NEXT_STEP.format(statement=statement))
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
+    monkeypatch.setattr(schema, "SCHEMA_REVISION", "9001")
+
+
+def test_the_migrations_make_the_tables(file: Path) -> None:
+    engine = make_engine(file)
+    create_schema(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    assert execute(file, "SELECT version_num FROM alembic_version") == [(schema.SCHEMA_REVISION,)]
+
+
+def test_the_database_is_set_up_for_many_processes(file: Path) -> None:
+    engine = make_engine(file)
+    create_schema(engine)
+    with engine.connect() as connection:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        values = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+    engine.dispose()
+    assert values == ["wal", 2, 1, 30_000]
+
+
+def test_creating_twice_keeps_everything(file: Path) -> None:
+    for _ in range(2):
+        with SqlRecords.create(file) as records:
+            if not records.find(Category):
+                records.add(*EVERYTHING)
+            assert records.find(Category) == [CATEGORY]
+
+
+def test_two_may_create_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "packshot.db"
+    barrier = threading.Barrier(4)
+    raised: list[Exception] = []
+
+    def create() -> None:
+        barrier.wait()
+        try:
+            SqlRecords.create(file).close()
+        except Exception as error:  # noqa: BLE001 reported below
+            raised.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    SqlRecords.open(file).close()
+
+
+def test_opening_makes_nothing(file: Path) -> None:
+    with pytest.raises(WorkspaceMissing, match="packshot init"):
+        SqlRecords.open(file)
+    assert not file.exists()
+    file.touch()
+    with pytest.raises(WorkspaceMissing, match="packshot init"):
+        SqlRecords.open(file)
+
+
+def test_an_older_schema_is_upgraded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqlRecords.create(file) as records:
+        records.add(CATEGORY)
+    next_version(tmp_path, monkeypatch, "UPDATE category SET note = 'kept'")
+    with SqlRecords.open(file) as records:
+        assert records.find(Category) == [CATEGORY]
+    assert execute(file, "SELECT note FROM category") == [("kept",)]
+    assert execute(file, "SELECT version_num FROM alembic_version") == [("9001",)]
+
+
+def test_a_failed_upgrade_leaves_the_old_schema(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqlRecords.create(file).close()
+    before = execute(file, "SELECT sql FROM sqlite_master")
+    with monkeypatch.context() as newer:
+        next_version(tmp_path, newer, "INSERT INTO nowhere VALUES (1)")
+        with pytest.raises(WorkspaceUnusable, match="nowhere"):
+            SqlRecords.open(file)
+    assert execute(file, "SELECT sql FROM sqlite_master") == before
+    SqlRecords.open(file).close()
+
+
+def test_a_newer_schema_is_refused_by_both_names(file: Path) -> None:
+    SqlRecords.create(file).close()
+    execute(file, "UPDATE alembic_version SET version_num = '9999'")
+    for opening in (SqlRecords.open, SqlRecords.create):
+        with pytest.raises(WorkspaceUnusable, match=f"9999.*{schema.SCHEMA_REVISION}"):
+            opening(file)
+
+
+def test_the_database_of_another_program_is_left_alone(file: Path) -> None:
+    execute(file, "CREATE TABLE recipes (id TEXT)")
+    with pytest.raises(WorkspaceUnusable, match="recipes"):
+        SqlRecords.create(file)
+    assert execute(file, "SELECT name FROM sqlite_master") == [("recipes",)]
+
+
+def test_a_file_that_is_no_database_is_reported(file: Path) -> None:
+    file.write_bytes(b"not a database, but long enough to look at" * 100)
+    for opening in (SqlRecords.open, SqlRecords.create):
+        with pytest.raises(WorkspaceUnusable, match="not a database"):
+            opening(file)
+
+
+def test_a_damaged_database_is_reported(file: Path) -> None:
+    with SqlRecords.create(file) as records:
+        records.add(CATEGORY)
+    size = file.stat().st_size
+    with file.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(b"\xff" * (size - 4096))
+    with pytest.raises(WorkspaceUnusable, match="malformed"), SqlRecords.open(file) as records:
+        records.find(Category)
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceUnusable, match="cannot make the folder"):
+        SqlRecords.create(tmp_path / "file" / "deeper" / "packshot.db")
+
+
+def test_a_full_disk_is_reported_and_passes(file: Path) -> None:
+    with SqlRecords.create(file) as records:
+        records.add(CATEGORY)
+        connection = records._engine.raw_connection()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection.close()
+        big = Category(
+            id="big",
+            namespace="sks",
+            path="big",
+            class_noun="x" * 100_000,
+            identifier="sks_big",
+            created_at=CATEGORY.created_at,
+        )
+        with pytest.raises(WorkspaceUnusable, match=r"full.*free some disk space"):
+            records.add(big)
+        assert records.find(Category) == [CATEGORY]
+        records.close()
+        records.add(big)
+        assert records.find(Category) == [CATEGORY, big]

@@ -1,0 +1,175 @@
+"""The ports in memory, for unit tests of services. They behave as ``tests/contracts`` says."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from packshot.domain import jobs
+from packshot.domain.catalog import Category, fold_look_alikes
+from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
+from packshot.domain.evaluation import Evaluation
+from packshot.domain.generation import GeneratedImage, Generation
+from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.training import TrainingRun
+from packshot.ports import Fence, R, Record
+
+# Parents stand before their children, as in the database.
+PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
+    Category: (),
+    BaseModelRef: (),
+    Job: (),
+    ReferenceImage: (("category_id", Category),),
+    ReferenceSet: (
+        ("category_id", Category),
+        ("image_ids", ReferenceImage),
+        ("held_out_ids", ReferenceImage),
+    ),
+    TrainingRun: (
+        ("category_id", Category),
+        ("reference_set_id", ReferenceSet),
+        ("base_id", BaseModelRef),
+        ("job_id", Job),
+    ),
+    FineTune: (("category_id", Category), ("training_run_id", TrainingRun), ("base_id", BaseModelRef)),
+    AliasEvent: (("category_id", Category), ("fine_tune_id", FineTune)),
+    Evaluation: (("fine_tune_id", FineTune),),
+    Generation: (("base_id", BaseModelRef), ("fine_tune_id", FineTune)),
+    GeneratedImage: (("generation_id", Generation),),
+}
+_ORDER = {kind: place for place, kind in enumerate(PARENTS)}
+
+
+class InMemoryRecords:
+    """Records in dictionaries, in order of creation. A transaction holds a lock, as SQLite's writers do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._kinds: dict[type[Record], dict[str, Record]] = {kind: {} for kind in PARENTS}
+
+    @contextmanager
+    def transaction(self, fence: Fence | None = None) -> Iterator[None]:
+        with self._lock:
+            before = {kind: dict(records) for kind, records in self._kinds.items()}
+            try:
+                if fence is not None:
+                    jobs.check_attempt(self.get(Job, fence[0]), fence[1])
+                yield
+            except BaseException:
+                self._kinds = before
+                raise
+
+    def add(self, *records: Record) -> None:
+        with self.transaction():
+            for record in sorted(records, key=lambda record: _ORDER[type(record)]):
+                if record.id in self._kinds[type(record)]:
+                    raise Conflict(f"there is a {type(record).__name__} with id {record.id!r} already")
+                self._check(record)
+                self._kinds[type(record)][record.id] = record
+
+    def replace(self, record: Record) -> None:
+        if not isinstance(record, Category | ReferenceImage | Job):
+            raise Conflict(f"a {type(record).__name__} never changes")
+        with self.transaction():
+            self.get(type(record), record.id)
+            self._check(record)
+            self._kinds[type(record)][record.id] = record
+
+    def remove(self, record: ReferenceImage) -> None:
+        with self.transaction():
+            self.get(ReferenceImage, record.id)
+            if any(record.id in (*frozen.image_ids, *frozen.held_out_ids) for frozen in self.find(ReferenceSet)):
+                raise Conflict(f"{record.file_name} is part of a frozen reference set")
+            del self._kinds[ReferenceImage][record.id]
+
+    def get(self, kind: type[R], id_: str) -> R:
+        with self._lock:
+            if id_ not in self._kinds[kind]:
+                raise NotFound(f"there is no {kind.__name__} with the id {id_!r}")
+            return cast(R, self._kinds[kind][id_])
+
+    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
+        with self._lock:
+            records = cast(list[R], list(self._kinds[kind].values()))
+        return [record for record in records if all(getattr(record, name) == value for name, value in equal.items())]
+
+    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+        with self.transaction():
+            for job in self.find(Job) if job_id is None else [self.get(Job, job_id)]:
+                if jobs.claimable(job, now):
+                    claimed = jobs.claim(job, worker, now, lease)
+                    self.replace(claimed)
+                    if claimed.status is JobStatus.RUNNING:
+                        return claimed
+        return None
+
+    def _check(self, record: Record) -> None:
+        others = [other for other in self._kinds[type(record)].values() if other.id != record.id]
+        for key, error in _UNIQUE.get(type(record), ()):
+            if any(key(other) == key(record) for other in others):
+                raise error(f"there is another one like {record!r} already")
+        for name, kind in PARENTS[type(record)]:
+            value = getattr(record, name)
+            for id_ in value if isinstance(value, tuple) else (value,):
+                if id_ is not None and id_ not in self._kinds[kind]:
+                    raise NotFound(f"{record!r} points at a {kind.__name__} that does not exist: {id_!r}")
+
+
+_UNIQUE: Mapping[type[Record], tuple[tuple[Callable[[Any], object], type[Conflict]], ...]] = {
+    Category: (
+        (lambda category: (category.namespace, category.path), CategoryExists),
+        (lambda category: (category.namespace, fold_look_alikes(category.identifier)), IdentifierTaken),
+    ),
+    ReferenceSet: ((lambda frozen: (frozen.category_id, frozen.version), Conflict),),
+    BaseModelRef: ((lambda base: (base.digest, base.source), Conflict),),
+    FineTune: ((lambda fine_tune: (fine_tune.category_id, fine_tune.version), Conflict),),
+    AliasEvent: ((lambda event: (event.category_id, event.number), Conflict),),
+    GeneratedImage: ((lambda image: (image.generation_id, image.number), Conflict),),
+}
+
+
+class InMemoryBlobs:
+    """Blobs in a dictionary; ``damage`` flips one bit."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._blobs[sha256] = bytes(data)
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        if sha256 not in self._blobs:
+            raise NotFound(f"there is no blob {sha256!r}")
+        data = self._blobs[sha256]
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CorruptArtifact(f"the blob {sha256} is damaged")
+        return data
+
+    def damage(self, sha256: str) -> None:
+        data = self._blobs[sha256]
+        self._blobs[sha256] = bytes([data[0] ^ 1]) + data[1:]
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._blobs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._blobs))
+
+
+class InlineExecutor:
+    """Runs a job in this very call, with the given function."""
+
+    def __init__(self, run: Callable[[str], None]) -> None:
+        self._run = run
+        self.started: list[tuple[JobKind, str]] = []
+
+    def start(self, kind: JobKind, job_id: str) -> str:
+        self.started.append((kind, job_id))
+        self._run(job_id)
+        return "this process"

@@ -1,0 +1,205 @@
+import dataclasses
+from typing import get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.training import (
+    Method,
+    Targets,
+    TrainingConfig,
+    class_prompt,
+    instance_prompt,
+    parse_config,
+    trained_phrase,
+    trained_token,
+    with_article,
+)
+
+PHRASE = "<t> apple"
+
+BOUNDS = {
+    "steps": (1, 1_000_000),
+    "batch_size": (1, 1024),
+    "learning_rate": (0, 1),
+    "token_learning_rate": (0, 1),
+    "weight_decay": (0, 1),
+    "max_gradient_norm": (1e-6, 1e6),
+    "snr_gamma": (0, 1000),
+    "rank": (1, 1024),
+    "resolution": (0, 4096),
+    "caption_dropout": (0, 0.95),
+    "background_weight": (0, 1),
+    "prior_weight": (0, 100),
+    "num_class_images": (1, 10_000),
+    "class_inference_steps": (1, 1000),
+    "class_guidance_scale": (0, 50),
+    "checkpoint_every_steps": (1, 1_000_000),
+    "seed": (0, 2**32 - 1),
+}
+CHOICES = {"method": Method, "targets": Targets}
+SWITCHES = {"train_text_encoder", "horizontal_flip"}
+WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
+
+
+def test_every_field_is_tested_here_by_bound_choice_or_switch():
+    assert {field.name for field in dataclasses.fields(TrainingConfig)} == {*BOUNDS, *CHOICES, *SWITCHES}
+
+
+@pytest.mark.parametrize(("key", "bounds"), BOUNDS.items())
+def test_a_value_within_its_bounds_is_taken_and_one_outside_is_named(key, bounds):
+    low, high = bounds
+    for value in (low, high):
+        assert getattr(parse_config({key: value}, base_resolution=128), key) == value
+    beyond = high + (8 if key == "resolution" else 1)
+    for value in (-8, beyond):
+        with pytest.raises(InvalidConfiguration, match=rf"{key} is .*between"):
+            parse_config({key: value}, base_resolution=128)
+
+
+@pytest.mark.parametrize("key", BOUNDS)
+@pytest.mark.parametrize("value", ["many", "", None, True, [1], {"a": 1}, "nan", "inf", "-inf", float("nan")])
+def test_what_is_no_number_is_refused_with_its_key(key, value):
+    with pytest.raises(InvalidConfiguration, match=f"{key} is "):
+        parse_config({key: value}, base_resolution=128)
+
+
+@pytest.mark.parametrize("key", sorted(WHOLE))
+def test_whole_numbers_take_no_fraction(key):
+    with pytest.raises(InvalidConfiguration, match=f"{key} is '8.5'; write a whole number"):
+        parse_config({key: "8.5"}, base_resolution=128)
+    value = getattr(parse_config({key: "8.0"}, base_resolution=128), key)
+    assert value == 8
+    assert type(value) is int
+
+
+@pytest.mark.parametrize(("key", "kind"), CHOICES.items())
+def test_choices_are_taken_by_name(key, kind):
+    for choice in kind:
+        assert getattr(parse_config({key: choice.value}, base_resolution=128), key) is choice
+    with pytest.raises(InvalidConfiguration, match=f"{key} is 'dora'; write one of {', '.join(kind)}"):
+        parse_config({key: "dora"}, base_resolution=128)
+
+
+@pytest.mark.parametrize("key", sorted(SWITCHES))
+def test_switches_are_true_or_false_and_nothing_else(key):
+    for text, value in {"true": True, "False": False, " TRUE ": True, True: True, False: False}.items():
+        assert getattr(parse_config({key: text}, base_resolution=128), key) is value
+    for text in ("yes", "1", 1, 0, "", None):
+        with pytest.raises(InvalidConfiguration, match=f"{key} is .*; write true or false"):
+            parse_config({key: text}, base_resolution=128)
+
+
+def test_text_is_read_as_the_keys_type():
+    config = parse_config({"learning_rate": "1e-4", "steps": " 30 ", "seed": "4294967295"}, base_resolution=128)
+    assert (config.learning_rate, config.steps, config.seed) == (1e-4, 30, 2**32 - 1)
+
+
+def test_a_resolution_is_a_multiple_of_eight():
+    with pytest.raises(InvalidConfiguration, match="resolution is 100; write a multiple of 8"):
+        parse_config({"resolution": 100}, base_resolution=128)
+
+
+def test_an_unknown_key_names_the_near_one():
+    with pytest.raises(InvalidConfiguration, match="unknown configuration key 'lerning_rate'; did you mean learning_rate"):
+        parse_config({"lerning_rate": 1}, base_resolution=128)
+
+
+def test_an_unknown_key_near_nothing_lists_all():
+    with pytest.raises(InvalidConfiguration) as caught:
+        parse_config({"zzz": 1}, base_resolution=128)
+    assert all(field.name in str(caught.value) for field in dataclasses.fields(TrainingConfig))
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_full_size_base_gets_the_published_learning_rates(method):
+    small = parse_config({"method": method}, base_resolution=256)
+    full_size = parse_config({"method": method}, base_resolution=264)
+    assert full_size.learning_rate < small.learning_rate
+    assert full_size.learning_rate == {"full": 5e-6, "lora": 1e-4, "pivotal": 1e-4}[method]
+    assert full_size.batch_size == 1
+    assert small.batch_size == TrainingConfig().batch_size
+
+
+def test_what_is_given_wins_over_the_defaults_of_the_base():
+    config = parse_config({"method": "full", "steps": 7}, base_resolution=512)
+    assert (config.steps, config.num_class_images) == (7, 200)
+
+
+def test_without_values_the_pivotal_method_learns():
+    assert parse_config({}, base_resolution=128) == TrainingConfig(method=Method.PIVOTAL)
+
+
+@pytest.mark.parametrize("key", [*BOUNDS, *CHOICES, *SWITCHES])
+def test_every_key_changes_the_digest(key):
+    default = getattr(TrainingConfig(), key)
+    if key in SWITCHES:
+        other = not default
+    elif key in CHOICES:
+        other = next(choice for choice in CHOICES[key] if choice != default)
+    else:
+        other = next(value for value in BOUNDS[key] if value != default)
+    assert TrainingConfig(**{key: other}).digest() != TrainingConfig().digest()
+    assert TrainingConfig(**{key: default}).digest() == TrainingConfig().digest()
+
+
+def test_a_configuration_survives_its_own_dictionary():
+    config = parse_config({"method": "lora", "seed": 3, "learning_rate": "3e-4"}, base_resolution=64)
+    assert parse_config(config.to_dict(), base_resolution=4096) == config
+
+
+def test_prior_preservation_is_on_while_it_has_weight():
+    assert TrainingConfig().uses_prior_preservation
+    assert not TrainingConfig(prior_weight=0.0).uses_prior_preservation
+
+
+@pytest.mark.parametrize(
+    ("caption", "noun", "expected"),
+    [
+        ("", "apple", "a photo of a <t> apple"),
+        ("a photo of an apple on a wooden table", "apple", "a photo of a <t> apple on a wooden table"),
+        ("An apple", "apple", "a <t> apple"),
+        ("Apple on grass", "apple", "<t> apple on grass"),
+        ("two apples, warm light", "apple", "two <t> apples, warm light"),
+        ("RED APPLES", "apple", "RED <t> appleS"),
+        ("the apple's stem", "apple", "the <t> apple's stem"),
+        ("on grass", "apple", "a photo of a <t> apple, on grass"),
+        ("a pineapple", "apple", "a photo of a <t> apple, a pineapple"),
+        ("an apple beside an apple", "apple", "a <t> apple beside an apple"),
+    ],
+)
+def test_the_caption_names_the_phrase_instead_of_the_class(caption, noun, expected):
+    assert instance_prompt(caption, noun, PHRASE) == expected
+
+
+@pytest.mark.parametrize(
+    ("caption", "noun", "expected"),
+    [
+        ("three tomatoes in a bowl", "tomato", "three <t> tomatoes in a bowl"),
+        ("a bell pepper on blue tiles", "bell pepper", "a <t> bell pepper on blue tiles"),
+        ("a pear", "pear", "a <t> pear"),
+    ],
+)
+def test_other_nouns_and_plurals(caption, noun, expected):
+    assert instance_prompt(caption, noun, f"<t> {noun}") == expected
+
+
+@given(st.text(max_size=60))
+def test_every_training_prompt_holds_the_phrase(caption):
+    assert PHRASE in instance_prompt(caption, "apple", PHRASE)
+
+
+def test_articles():
+    assert with_article("apple") == "an apple"
+    assert with_article("pear") == "a pear"
+    assert class_prompt("orange") == "a photo of an orange"
+
+
+def test_a_token_belongs_to_one_category_and_set():
+    token = trained_token("sks_fuji_apple", "0" * 64)
+    assert token == trained_token("sks_fuji_apple", "0" * 64)
+    assert len({token, trained_token("sks_gala_apple", "0" * 64), trained_token("sks_fuji_apple", "1" * 64)}) == 3
+    assert trained_phrase(token, "apple") == f"{token} apple"
+    assert "sks" not in token
