@@ -1,8 +1,8 @@
 """Render the corpus: pictures, masks and captions of invented products, into the recipes' work folder.
 
-Picture i depends on the configuration's seed and i alone, and complete pictures are kept, so the program may be stopped
-and started again at any time. Any prefix of the corpus is balanced over classes and scenes. `--samples` writes the sample
-catalog, `--held-out` the evaluation varieties. What a product or a scene looks like is in `studio/`.
+Picture i depends on the configuration's seed and i alone, and complete pictures are kept, so the program may be
+stopped and started again at any time. Any prefix of the corpus is balanced over classes and scenes. `--samples` writes
+the sample catalog, `--held-out` the evaluation varieties. What a product or a scene looks like is in `studio/`.
 """
 
 import argparse

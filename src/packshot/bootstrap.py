@@ -6,24 +6,38 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from packshot import __version__
-from packshot.domain.errors import WorkspaceMissing
+from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
-from packshot.ports import BaseModels, Blobs, Executor, Generator, Judge, Records, Trainer
+from packshot.ports import BaseModels, Blobs, Executor, Generator, Judge, Trainer
 from packshot.services.jobs import Handler
 from packshot.settings import Settings
+
+if TYPE_CHECKING:
+    from packshot.storage.records import SqlRecords
 
 DATABASE = "packshot.db"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Everything a command needs, opened from one folder. Models load on first use."""
+    """Everything a command needs, opened from one folder; close it after use. Models load on first use."""
 
     settings: Settings
-    records: Records
+    records: "SqlRecords"
     blobs: Blobs
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.records.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
     @property
     def home(self) -> Path:
@@ -107,11 +121,18 @@ class Workspace:
 
 
 def create_workspace(settings: Settings) -> Workspace:
-    """Make the workspace folder with an empty database, or bring an existing one up to date."""
+    """Make the workspace folder with an empty database, or bring an existing one up to date.
+
+    Raises:
+        WorkspaceUnusable: the folder cannot be made, or its database cannot be used.
+    """
     from packshot.storage.records import SqlRecords
 
     home = settings.home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceUnusable(f"cannot make {home} ({error.strerror}); set PACKSHOT_HOME to another folder") from error
     return _workspace(settings, SqlRecords.create(home / DATABASE))
 
 
@@ -130,7 +151,7 @@ def open_workspace(settings: Settings) -> Workspace:
     return _workspace(settings, SqlRecords.open(home / DATABASE))
 
 
-def _workspace(settings: Settings, records: Records) -> Workspace:
+def _workspace(settings: Settings, records: "SqlRecords") -> Workspace:
     from packshot.storage.blobs import ObstoreBlobs
 
     return Workspace(settings=settings, records=records, blobs=ObstoreBlobs.folder(settings.home.absolute() / "blobs"))

@@ -184,7 +184,10 @@ class BaseModels(Protocol):
 class Judge(Protocol):
     """Looks at pictures. ``digest`` names the very weights that judged."""
 
-    digest: str
+    @property
+    def digest(self) -> str:
+        """sha256 over the files of the models; finding them may raise JudgeUnusable, as may the methods."""
+        ...
 
     def embed(self, images: Sequence[bytes], masks: Sequence[bytes | None]) -> list[Embedding]:
         """Unit vectors for what the pictures show; where a mask is given, of the product alone."""

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE
+from packshot.domain.errors import InvalidInput
 
 
 class Settings(BaseSettings):
@@ -20,3 +21,17 @@ class Settings(BaseSettings):
     lease_s: float = Field(20.0, ge=1, le=3600, description="Seconds until a silent worker's job is free again.")
     judge_embedder: str = Field("embedded", description="Folder or hub id of the image embedder that judges.")
     judge_clip: str = Field("embedded", description="Folder or hub id of the CLIP model that judges adherence.")
+
+
+def read_settings() -> Settings:
+    """The settings that the environment gives.
+
+    Raises:
+        InvalidInput: a variable has a value out of its type or range.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        variable = f"PACKSHOT_{'_'.join(map(str, wrong['loc'])).upper()}"
+        raise InvalidInput(f"{variable} is {wrong['input']!r}: {wrong['msg']}; change or unset it") from error

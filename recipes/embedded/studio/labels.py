@@ -11,7 +11,7 @@ from .varieties import Colour, Variety
 
 
 def _ink(colour: Colour) -> tuple[int, int, int]:
-    return tuple(int(round(255 * c)) for c in colour)
+    return tuple(round(255 * c) for c in colour)
 
 
 def _readable_on(colour: Colour) -> tuple[int, int, int]:

@@ -80,7 +80,7 @@ def minced(variety: Variety, rng: np.random.Generator) -> list[Part]:
     )
     texture = mix(base * np.ones((48, 24, 1)), variety.second, fat)
     heap = Part(mesh=merged(strands, 48), texture=np.clip(texture, 0, 1), roughness=0.35, clearcoat=0.3)
-    core = slab(_rounded(angles(97), half_x * 0.92, half_y * 0.9, 3), height * 0.75, dome=0.7) + (0, 0, lift)
+    core = slab(_rounded(angles(97), half_x * 0.92, half_y * 0.9, 3), height * 0.75, dome=0.7) + np.array([0, 0, lift])
     parts = [heap, Part(mesh=grid_mesh(core), texture=np.full((2, 2, 3), np.asarray(variety.base) * 0.7))]
     if tray < 0.66:
         colour = (0.93, 0.93, 0.92) if tray < 0.4 else (0.10, 0.10, 0.11)

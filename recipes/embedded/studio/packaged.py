@@ -1,5 +1,7 @@
 """Builds cans, jars, bottles, cartons and bags: variety → parts, standing on z = 0. Knows no scenes."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from .labels import paint
@@ -179,7 +181,7 @@ def carton(variety: Variety, rng: np.random.Generator) -> list[Part]:
     )
     levels = [(0.0, 0.0, 0.0), *levels]
     rows = []
-    for (x0, y0, z0), (x1, y1, z1) in zip(levels, levels[1:], strict=False):
+    for (x0, y0, z0), (x1, y1, z1) in pairwise(levels):
         for t in (
             np.linspace(0, 1, 14)
             if z1 - z0 > 0.5

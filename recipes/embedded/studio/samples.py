@@ -14,18 +14,18 @@ from .varieties import Variety
 
 REFERENCE_SCENES = ["a wooden table", "a marble counter", "a white background", "a wooden cutting board"]
 NUM_REFERENCES = 10
-REFERENCE_SAMPLES = 64
+REFERENCE_SAMPLES = 40
 QUALITY = 90
 
 CATALOG_README = """# The sample catalog
 
-Reference photos of six invented products, ten of each, rendered by `recipes/embedded/01_render.py --samples` (Apache-2.0,
-like the rest of the repository). Each folder `<department>/<class>/<variety>` holds `NN.jpg` (256 × 256), `NN_mask.png`
-(product = 255) and `metadata.jsonl`, one line a photo: file_name, mask, text, scene, light, count, license, source. The
-embedded base model has never seen these six varieties, and the references show four scenes only (wooden table, marble
-counter, white background, wooden cutting board): what a fine-tune shows on grass, tiles, a tablecloth or in a basket it has
-not copied. `../catalog-bad/apple` is a set with faults to find: five good photos, then one of a foreign product, a
-near-duplicate of 02, a blurred, a very dark and a tiny one; the file names say which.
+Reference photos of six invented products, ten of each, rendered by `recipes/embedded/01_render.py --samples`
+(Apache-2.0, like the rest of the repository). Each folder `<department>/<class>/<variety>` holds `NN.jpg` (256 by 256
+pixels), `NN_mask.png` (product = 255) and `metadata.jsonl`, one line a photo: file_name, mask, text, scene, light,
+count, license, source. The embedded base model has never seen these six varieties, and the references show four scenes
+only (wooden table, marble counter, white background, wooden cutting board): what a fine-tune shows on grass, tiles, a
+tablecloth or in a basket it has not copied. `../catalog-bad/apple` is a set with faults to find: five good photos, then
+a foreign product, a near-duplicate of 01, a blurred, a very dark and a tiny one; the file names say which.
 """
 
 
@@ -70,16 +70,9 @@ def write_catalog(root: Path, size: int, seed: int) -> None:
     """Write catalog/ and catalog-bad/ below a folder."""
     known = {variety.path: variety for variety in varieties.held_out()}
     for which, path in enumerate(varieties.SAMPLE_PATHS):
-        folder, records = root / "catalog" / path, []
-        folder.mkdir(parents=True, exist_ok=True)
-        for k, (picture, mask, *shown) in enumerate(_references(known[path], size, [seed, 100, which], NUM_REFERENCES)):
-            save(picture, folder / f"{k:02d}.jpg")
-            save(mask, folder / f"{k:02d}_mask.png")
-            record = _record(f"{k:02d}.jpg", known[path], *shown)
-            records.append({"file_name": record.pop("file_name"), "mask": f"{k:02d}_mask.png", **record})
-        _write_records(folder, records)
+        write_category(root / "catalog" / path, known[path], size, [seed, 100, which])
     (root / "catalog" / "README.md").write_text(CATALOG_README)
-    _write_bad(
+    write_bad(
         root / "catalog-bad" / "apple",
         known["produce/apple/honeycrisp"],
         known["packaged/can/sunrise-beans"],
@@ -88,7 +81,18 @@ def write_catalog(root: Path, size: int, seed: int) -> None:
     )
 
 
-def _write_bad(folder: Path, apple: Variety, foreign: Variety, size: int, seed: int) -> None:
+def write_category(folder: Path, variety: Variety, size: int, seed: list[int]) -> None:
+    """Write the references, masks and metadata of one category."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for k, (picture, mask, *shown) in enumerate(_references(variety, size, seed, NUM_REFERENCES)):
+        save(picture, folder / f"{k:02d}.jpg")
+        save(mask, folder / f"{k:02d}_mask.png")
+        records.append({**_record(f"{k:02d}.jpg", variety, *shown), "mask": f"{k:02d}_mask.png"})
+    _write_records(folder, records)
+
+
+def write_bad(folder: Path, apple: Variety, foreign: Variety, size: int, seed: int) -> None:
     """Write five good photos and five faulty ones, whose names say what is wrong."""
     folder.mkdir(parents=True, exist_ok=True)
     shots = list(_references(apple, size, [seed, 200], 8))

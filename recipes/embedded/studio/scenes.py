@@ -1,6 +1,6 @@
 """Arranges a picture: pieces at rest on a ground, a stage around them, a lamp, a sky, a camera. Knows no renderer.
 
-The camera stands at −y and looks at the group; lengths of the stage are parts of the frame's width at the group.
+The camera stands at -y and looks at the group; lengths of the stage are parts of the frame's width at the group.
 """
 
 from dataclasses import dataclass, replace
@@ -222,41 +222,37 @@ def _stage(scene: str, width: float, points: np.ndarray, rng: np.random.Generato
     reach, turn = np.abs(points[:, :2]).max(0), rng.uniform(-0.35, 0.35)
     wall = _wall(WALLS[rng.integers(len(WALLS))], width)
 
-    def ground(texture: np.ndarray, period: float, angle: float, roughness: float) -> list[Part]:
-        return [_plane(texture, 0.0, 8 * width, period * width, angle, roughness), wall]
+    def ground(texture: np.ndarray, period: float, angle: float, roughness: float) -> Part:
+        return _plane(texture, 0.0, 8 * width, period * width, angle, roughness)
 
     match scene:
         case "a wooden table":
-            tone = np.array(
-                [(0.50, 0.30, 0.16), (0.60, 0.40, 0.22), (0.40, 0.23, 0.13)][rng.integers(3)]
-            ) * rng.uniform(0.9, 1.12)
-            return ground(grounds.wood(rng, tuple(tone), 4), 1.15, turn, 0.45)
+            tones = [(0.50, 0.30, 0.16), (0.60, 0.40, 0.22), (0.40, 0.23, 0.13)]
+            tone = np.array(tones[rng.integers(3)]) * rng.uniform(0.9, 1.12)
+            stage = [ground(grounds.wood(rng, tuple(tone), 4), 1.15, turn, 0.45)]
         case "a marble counter":
-            return ground(grounds.marble(rng), 1.3, rng.uniform(0, 6.3), 0.22)
+            stage = [ground(grounds.marble(rng), 1.3, rng.uniform(0, 6.3), 0.22)]
         case "blue tiles":
-            return ground(grounds.tiles(rng), rng.uniform(1.0, 1.3), turn, 0.2)
+            stage = [ground(grounds.tiles(rng), rng.uniform(1.0, 1.3), turn, 0.2)]
         case "a checkered tablecloth":
-            return ground(grounds.gingham(rng), rng.uniform(0.5, 0.6), turn, 0.95)
+            stage = [ground(grounds.gingham(rng), rng.uniform(0.5, 0.6), turn, 0.95)]
         case "green grass":
             height = min(0.11 * width, 0.35 * float(np.ptp(points[:, 2])))
             foot = points[points[:, 2] < 0.3 * points[:, 2].max()][:, :2]
-            hills = _wall((0.30, 0.42, 0.26), width)
-            return [
-                _plane(grounds.grass(rng), 0.0, 8 * width, 0.9 * width, turn, 0.95),
-                hills,
-                _blades(width, foot[:: max(len(foot) // 400, 1)], height, rng),
-            ]
+            wall = _wall((0.30, 0.42, 0.26), width)
+            soil = ground(grounds.grass(rng), 0.9, turn, 0.95)
+            stage = [soil, _blades(width, foot[:: max(len(foot) // 400, 1)], height, rng)]
         case "a white background":
-            return [
-                _plane(grounds.plain(rng, (0.96, 0.96, 0.96)), 0.0, 8 * width, 2 * width, 0.0, 0.9),
-                _wall((0.97, 0.97, 0.97), width),
-            ]
+            wall = _wall((0.97, 0.97, 0.97), width)
+            stage = [ground(grounds.plain(rng, (0.96, 0.96, 0.96)), 2.0, 0.0, 0.9)]
         case "a wooden cutting board":
-            return [*_board(width, reach, rng), wall]
+            stage = _board(width, reach, rng)
         case "a wicker basket":
             radius = float(np.hypot(points[:, 0], points[:, 1]).max()) * 1.04 + 0.04
-            return [*_basket(width, radius, min(0.13 * width, 0.35 * float(points[:, 2].max())), rng), wall]
-    raise ValueError(f"unknown scene {scene!r}; one of {SCENES}")
+            stage = _basket(width, radius, min(0.13 * width, 0.35 * float(points[:, 2].max())), rng)
+        case _:
+            raise ValueError(f"unknown scene {scene!r}; one of {SCENES}")
+    return [*stage, wall]
 
 
 def compose(variety: Variety, scene: str, light: str, count: int, rng: np.random.Generator) -> Shot:

@@ -1,7 +1,7 @@
 """Triangle meshes from grids: solids of revolution, slabs, tubes, lofts. Knows no colours and no products.
 
 Rows of a grid run from the bottom to the top of a body (v), columns around it (u); u = 0.5 faces the camera, which
-stands at −y. The last column repeats the first.
+stands at -y. The last column repeats the first.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Part:
 
 
 def angles(columns: int) -> np.ndarray:
-    """Return the angle of each column of a grid; column 0.5 · (columns − 1) looks at the camera."""
+    """Return the angle of each column of a grid; column 0.5 · (columns - 1) looks at the camera."""
     return 2 * np.pi * (np.linspace(0, 1, columns) - 0.5) - np.pi / 2
 
 

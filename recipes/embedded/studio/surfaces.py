@@ -43,12 +43,10 @@ def _blush(colours: np.ndarray, points: np.ndarray, variety: Variety, rng: np.ra
 
 
 def _stripes(colours: np.ndarray, points: np.ndarray, variety: Variety, rng: np.random.Generator) -> np.ndarray:
-    """Streaks along the meridians, of uneven width and strength, over a thin wash of the second colour."""
-    long = int(np.argmax(np.ptp(points.reshape(-1, 3), axis=0) * (1, 1, 1.05)))
-    around = [axis for axis in range(3) if axis != long]
-    theta = np.arctan2(points[..., around[1]], points[..., around[0]])
+    """Streaks from stem to base, of uneven width and strength, over a thin wash of the second colour."""
+    theta = np.arctan2(points[..., 1], points[..., 0])
     count = 8 + 14 * variety.scale
-    ring = np.stack([np.cos(theta), np.sin(theta), 0.22 * points[..., long]], -1)
+    ring = np.stack([np.cos(theta), np.sin(theta), 0.22 * points[..., 2]], -1)
     wave = np.cos(theta * round(count) + 1.6 * field(ring, 3.0, rng) + 0.45 * field(points, 5.0, rng))
     uneven = 0.75 * field(ring, 0.75 * count, rng)
     streaks = step(wave * (1.0 - 0.3 * variety.scale) + uneven, 0.75 - 1.2 * variety.amount, 0.30)

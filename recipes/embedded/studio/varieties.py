@@ -16,7 +16,7 @@ TOO_CLOSE = 0.42
 
 @dataclass(frozen=True, kw_only=True)
 class Variety:
-    """One look of a class: sRGB colours in 0..1, a pattern, its strength and fineness, and four form numbers in 0..1."""
+    """One look of a class: sRGB colours, a pattern, its strength and fineness, four form numbers; all in 0..1."""
 
     department: str
     class_name: str

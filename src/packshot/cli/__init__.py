@@ -10,9 +10,8 @@ import typer
 
 from packshot import __version__
 from packshot.cli import catalog, demo, generation, models, references, training
-from packshot.cli.output import Json, say, show
+from packshot.cli.output import Json, say, show, workspace
 from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
-from packshot.settings import Settings
 
 app = typer.Typer(
     name="packshot",
@@ -31,10 +30,8 @@ for module in (training, models, generation, demo):
 @app.command()
 def init(as_json: Json = False) -> None:
     """Make the workspace (PACKSHOT_HOME, default ./.packshot), or bring an older one up to date."""
-    from packshot.bootstrap import create_workspace
-
-    home = create_workspace(Settings()).home
-    show({"home": str(home)}, as_json, lambda: f"workspace {home}")
+    with workspace(create=True) as space:
+        show({"home": str(space.home)}, as_json, lambda: f"workspace {space.home}")
 
 
 def _print_version(asked: bool) -> None:

@@ -21,15 +21,15 @@ def add(
     """Reserve a path and an identifier for a new category."""
     from packshot.services.catalog import add_category
 
-    space = workspace()
-    category = add_category(
-        space.records,
-        path=path,
-        class_noun=class_noun,
-        identifier=identifier,
-        namespace=space.settings.namespace,
-    )
-    show(category, as_json, lambda: f"{category.path}: callers write {category.identifier}")
+    with workspace() as space:
+        category = add_category(
+            space.records,
+            path=path,
+            class_noun=class_noun,
+            identifier=identifier,
+            namespace=space.settings.namespace,
+        )
+        show(category, as_json, lambda: f"{category.path}: callers write {category.identifier}")
 
 
 @app.command("list")
@@ -37,29 +37,29 @@ def list_(as_json: Json = False) -> None:
     """List the catalog."""
     from packshot.services.catalog import list_categories
 
-    space = workspace()
-    summaries = list_categories(space.records, space.settings.namespace)
+    with workspace() as space:
+        summaries = list_categories(space.records, space.settings.namespace)
 
-    def text() -> str:
-        if not summaries:
-            return "no category yet; add one with: packshot category add PATH --class-noun NOUN"
-        return table(
-            ["path", "identifier", "class noun", "photos", "set", "versions", "serving"],
-            [
+        def text() -> str:
+            if not summaries:
+                return "no category yet; add one with: packshot category add PATH --class-noun NOUN"
+            return table(
+                ["path", "identifier", "class noun", "photos", "set", "versions", "serving"],
                 [
-                    each.category.path + (" (retired)" if each.category.retired_at else ""),
-                    each.category.identifier,
-                    each.category.class_noun,
-                    each.num_references,
-                    each.newest_set.version if each.newest_set else "-",
-                    len(each.fine_tunes),
-                    each.serving_version or "-",
-                ]
-                for each in summaries
-            ],
-        )
+                    [
+                        each.category.path + (" (retired)" if each.category.retired_at else ""),
+                        each.category.identifier,
+                        each.category.class_noun,
+                        each.num_references,
+                        each.newest_set.version if each.newest_set else "-",
+                        len(each.fine_tunes),
+                        each.serving_version or "-",
+                    ]
+                    for each in summaries
+                ],
+            )
 
-    show(summaries, as_json, text)
+        show(summaries, as_json, text)
 
 
 @app.command("show")
@@ -67,26 +67,26 @@ def show_(path: Path_, as_json: Json = False) -> None:
     """Show one category: its identifier, photos, versions and what serves."""
     from packshot.services.catalog import category_at, summarise
 
-    space = workspace()
-    summary = summarise(space.records, category_at(space.records, path, space.settings.namespace))
+    with workspace() as space:
+        summary = summarise(space.records, category_at(space.records, path, space.settings.namespace))
 
-    def text() -> str:
-        category, newest = summary.category, summary.newest_set
-        versions = [f"  {each.version}  {each.method}  {each.created_at:%Y-%m-%d %H:%M}" for each in summary.fine_tunes]
-        return "\n".join(
-            [
-                f"path        {category.path}{' (retired)' if category.retired_at else ''}",
-                f"identifier  {category.identifier}",
-                f"class noun  {category.class_noun}",
-                f"photos      {summary.num_references} accepted, {summary.num_refused} refused",
-                f"set         {f'version {newest.version}, {newest.digest[:12]}' if newest else 'none frozen'}",
-                f"serving     {f'version {summary.serving_version}' if summary.serving_version else 'nothing'}",
-                "versions" + ("" if versions else "    none"),
-                *versions,
-            ]
-        )
+        def text() -> str:
+            category, newest = summary.category, summary.newest_set
+            versions = [f"  {each.version}  {each.method}  {each.created_at:%Y-%m-%d %H:%M}" for each in summary.fine_tunes]
+            return "\n".join(
+                [
+                    f"path        {category.path}{' (retired)' if category.retired_at else ''}",
+                    f"identifier  {category.identifier}",
+                    f"class noun  {category.class_noun}",
+                    f"photos      {summary.num_references} accepted, {summary.num_refused} refused",
+                    f"set         {f'version {newest.version}, {newest.digest[:12]}' if newest else 'none frozen'}",
+                    f"serving     {f'version {summary.serving_version}' if summary.serving_version else 'nothing'}",
+                    "versions" + ("" if versions else "    none"),
+                    *versions,
+                ]
+            )
 
-    show(summary, as_json, text)
+        show(summary, as_json, text)
 
 
 @app.command()
@@ -94,6 +94,6 @@ def retire(path: Path_, as_json: Json = False) -> None:
     """Take a category out of use; its identifier is never given to another."""
     from packshot.services.catalog import retire_category
 
-    space = workspace()
-    category = retire_category(space.records, path, space.settings.namespace)
-    show(category, as_json, lambda: f"{category.path} is retired; {category.identifier} stays reserved")
+    with workspace() as space:
+        category = retire_category(space.records, path, space.settings.namespace)
+        show(category, as_json, lambda: f"{category.path} is retired; {category.identifier} stays reserved")

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from packshot.cli.models import scores_text
-from packshot.cli.output import Json, interruptible, progress_shown, say, show
+from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
 from packshot.cli.training import read_values, watching
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
-from packshot.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +34,7 @@ def demo(
 
     Folders beside --photos are taken as rival varieties of the same class.
     """
-    from packshot.bootstrap import code_revision, create_workspace
+    from packshot.bootstrap import code_revision
     from packshot.domain.training import parse_config
     from packshot.embedded import CATALOG_FOLDER
     from packshot.services.demo import DemoModels, photo_categories, run_demo, sample_categories
@@ -44,51 +43,51 @@ def demo(
 
     if (photos is None) != (class_noun is None):
         raise InvalidInput("--photos and --class-noun belong together: the noun says what the photos show")
-    space = create_workspace(Settings())
-    categories = (
-        photo_categories(photos, class_noun)
-        if photos and class_noun
-        else sorted(sample_categories(CATALOG_FOLDER), key=lambda each: each.path != category)
-    )
-    if not photos and category not in [each.path for each in categories]:
-        known = ", ".join(each.path for each in categories)
-        raise InvalidInput(f"the sample catalog has no category {category!r}; it has {known}")
-    described = space.bases.describe(base)
-    config = parse_config(read_values(None, settings or []), base_resolution=described.resolution)
-    base_ref = register_base(space.records, described)
-    models = DemoModels(
-        records=space.records,
-        blobs=space.blobs,
-        generator=space.generator,
-        judge=space.judge,
-        base=base_ref,
-        handlers=space.handlers,
-        lease=space.lease,
-        code_revision=code_revision(),
-        namespace=space.settings.namespace,
-    )
-    say(f"{categories[0].path}: {config.method}, {config.steps} steps on {base_ref.source}")
-    with progress_shown() as report, interruptible() as stop:
-        chosen, fine_tune, evaluation = run_demo(
-            models,
-            categories,
-            config,
-            Suite(images_per_scene=5 if photos else 2),
-            report=report,
-            watch=watching(),
-            stop=stop,
+    with workspace(create=True) as space:
+        categories = (
+            photo_categories(photos, class_noun)
+            if photos and class_noun
+            else sorted(sample_categories(CATALOG_FOLDER), key=lambda each: each.path != category)
         )
-    out.mkdir(parents=True, exist_ok=True)
-    sheet = out / f"{chosen.identifier}-v{fine_tune.version}.png"
-    sheet.write_bytes(space.blobs.get(next(each for each in evaluation.artifacts if each.name == SHEET).sha256))
-    show(
-        {"category": chosen, "fine_tune": fine_tune, "evaluation": evaluation, "sheet": str(sheet)},
-        as_json,
-        lambda: "\n".join(
-            [
-                scores_text(evaluation),
-                f'try: packshot generate "{chosen.identifier} on a marble counter, warm light" -n 4',
-                f"sheet: {sheet}",
-            ]
-        ),
-    )
+        if not photos and category not in [each.path for each in categories]:
+            known = ", ".join(each.path for each in categories)
+            raise InvalidInput(f"the sample catalog has no category {category!r}; it has {known}")
+        described = space.bases.describe(base)
+        config = parse_config(read_values(None, settings or []), base_resolution=described.resolution)
+        base_ref = register_base(space.records, described)
+        models = DemoModels(
+            records=space.records,
+            blobs=space.blobs,
+            generator=space.generator,
+            judge=space.judge,
+            base=base_ref,
+            handlers=space.handlers,
+            lease=space.lease,
+            code_revision=code_revision(),
+            namespace=space.settings.namespace,
+        )
+        say(f"{categories[0].path}: {config.method}, {config.steps} steps on {base_ref.source}")
+        with progress_shown() as report, interruptible() as stop:
+            chosen, fine_tune, evaluation = run_demo(
+                models,
+                categories,
+                config,
+                Suite(images_per_scene=5 if photos else 2),
+                report=report,
+                watch=watching(),
+                stop=stop,
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        sheet = out / f"{chosen.identifier}-v{fine_tune.version}.png"
+        sheet.write_bytes(space.blobs.get(next(each for each in evaluation.artifacts if each.name == SHEET).sha256))
+        show(
+            {"category": chosen, "fine_tune": fine_tune, "evaluation": evaluation, "sheet": str(sheet)},
+            as_json,
+            lambda: "\n".join(
+                [
+                    scores_text(evaluation),
+                    f'try: packshot generate "{chosen.identifier} on a marble counter, warm light" -n 4',
+                    f"sheet: {sheet}",
+                ]
+            ),
+        )

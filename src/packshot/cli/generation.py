@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from packshot.cli.output import Json, progress_shown, show, workspace
+from packshot.cli.output import Json, progress_shown, show, workspace, write_files
 from packshot.domain.models import EMBEDDED_BASE
 
 
@@ -44,27 +44,23 @@ def generate(
         width=width,
         height=height,
     )
-    space = workspace()
-    with progress_shown() as report:
-        _, images = make(
-            space.records,
-            space.blobs,
-            space.generator,
-            prompt,
-            sampling,
-            bare_base=lambda: register_base(space.records, space.bases.describe(base)),
-            code_revision=code_revision(),
-            fine_tune=fine_tune_at(space.records, version, space.settings.namespace) if version else None,
-            namespace=space.settings.namespace,
-            report=report,
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    pngs = [space.blobs.get(image.sha256) for image in images]
-    paths = [out / f"{image.id}.png" for image in images]
-    for path, png in zip(paths, pngs, strict=True):
-        path.write_bytes(png)
-    if len(pngs) > 1:
-        sheet = out / f"{images[0].generation_id}-sheet.png"
-        sheet.write_bytes(contact_sheet(pngs, columns=min(4, len(pngs)), title=prompt))
-        paths.append(sheet)
-    show({"images": images, "files": [str(path) for path in paths]}, as_json, lambda: "\n".join(map(str, paths)))
+    with workspace() as space:
+        with progress_shown() as report:
+            _, images = make(
+                space.records,
+                space.blobs,
+                space.generator,
+                prompt,
+                sampling,
+                bare_base=lambda: register_base(space.records, space.bases.describe(base)),
+                code_revision=code_revision(),
+                fine_tune=fine_tune_at(space.records, version, space.settings.namespace) if version else None,
+                namespace=space.settings.namespace,
+                report=report,
+            )
+        files = {f"{image.id}.png": space.blobs.get(image.sha256) for image in images}
+        if len(files) > 1:
+            sheet = contact_sheet(list(files.values()), columns=min(4, len(files)), title=prompt)
+            files[f"{images[0].generation_id}-sheet.png"] = sheet
+        paths = write_files(out, files)
+        show({"images": images, "files": [str(path) for path in paths]}, as_json, lambda: "\n".join(map(str, paths)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, progress_shown, show, table, workspace
+from packshot.cli.output import Json, progress_shown, show, table, workspace, write_files
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
@@ -38,24 +38,23 @@ def evaluate(
     from packshot.services.evaluation import evaluate as measure
     from packshot.services.models import fine_tune_at
 
-    space = workspace()
-    fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
-    with progress_shown() as report:
-        evaluation = measure(
-            space.records,
-            space.blobs,
-            space.generator,
-            space.judge,
-            fine_tune,
-            suite=Suite(images_per_scene=images_per_scene, seed=seed),
-            report=report,
+    with workspace() as space:
+        fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
+        with progress_shown() as report:
+            evaluation = measure(
+                space.records,
+                space.blobs,
+                space.generator,
+                space.judge,
+                fine_tune,
+                suite=Suite(images_per_scene=images_per_scene, seed=seed),
+                report=report,
+            )
+        stem = f"{reference.split('@')[0].replace('/', '-')}-v{fine_tune.version}"
+        written = write_files(
+            out, {f"{stem}-{each.name}": space.blobs.get(each.sha256) for each in evaluation.artifacts}
         )
-    out.mkdir(parents=True, exist_ok=True)
-    stem = f"{reference.split('@')[0].replace('/', '-')}-v{fine_tune.version}"
-    written = [out / f"{stem}-{artifact.name}" for artifact in evaluation.artifacts]
-    for path, artifact in zip(written, evaluation.artifacts, strict=True):
-        path.write_bytes(space.blobs.get(artifact.sha256))
-    show(evaluation, as_json, lambda: "\n".join([scores_text(evaluation), *(str(path) for path in written)]))
+        show(evaluation, as_json, lambda: "\n".join([scores_text(evaluation), *(str(path) for path in written)]))
 
 
 def scores_text(evaluation: "Evaluation") -> str:
@@ -74,10 +73,10 @@ def promote(reference: Versioned, reason: Reason = "", as_json: Json = False) ->
     from packshot.services.models import fine_tune_at
     from packshot.services.models import promote as promote_fine_tune
 
-    space = workspace()
-    fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
-    event = promote_fine_tune(space.records, fine_tune, reason=reason)
-    show(event, as_json, lambda: f"{reference.split('@')[0]} serves version {fine_tune.version}")
+    with workspace() as space:
+        fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
+        event = promote_fine_tune(space.records, fine_tune, reason=reason)
+        show(event, as_json, lambda: f"{reference.split('@')[0]} serves version {fine_tune.version}")
 
 
 def rollback(path: Path_, reason: Reason = "", as_json: Json = False) -> None:
@@ -86,11 +85,11 @@ def rollback(path: Path_, reason: Reason = "", as_json: Json = False) -> None:
     from packshot.services.catalog import category_at
     from packshot.services.models import roll_back
 
-    space = workspace()
-    category = category_at(space.records, path, space.settings.namespace)
-    event = roll_back(space.records, category, reason=reason)
-    version = space.records.get(FineTune, event.fine_tune_id).version
-    show(event, as_json, lambda: f"{path} serves version {version} again")
+    with workspace() as space:
+        category = category_at(space.records, path, space.settings.namespace)
+        event = roll_back(space.records, category, reason=reason)
+        version = space.records.get(FineTune, event.fine_tune_id).version
+        show(event, as_json, lambda: f"{path} serves version {version} again")
 
 
 def show_lineage(
@@ -99,9 +98,9 @@ def show_lineage(
     """Where a picture or a fine-tune comes from, back to the reference photos."""
     from packshot.services.models import lineage_of
 
-    space = workspace()
-    lineage = lineage_of(space.records, reference, space.settings.namespace)
-    show(lineage, as_json, lambda: _lineage_text(lineage))
+    with workspace() as space:
+        lineage = lineage_of(space.records, reference, space.settings.namespace)
+        show(lineage, as_json, lambda: _lineage_text(lineage))
 
 
 def _lineage_text(lineage: "Lineage") -> str:
@@ -153,9 +152,9 @@ def add_base(
     """Examine a base model and register it."""
     from packshot.services.models import register_base
 
-    space = workspace()
-    base = register_base(space.records, space.bases.describe(source, revision))
-    show(base, as_json, lambda: f"{base.source}: {base.family}, {base.resolution} px, digest {base.digest[:12]}")
+    with workspace() as space:
+        base = register_base(space.records, space.bases.describe(source, revision))
+        show(base, as_json, lambda: f"{base.source}: {base.family}, {base.resolution} px, digest {base.digest[:12]}")
 
 
 @base_app.command("list")
@@ -163,7 +162,8 @@ def list_bases(as_json: Json = False) -> None:
     """List the registered base models."""
     from packshot.domain.models import BaseModelRef
 
-    bases = workspace().records.find(BaseModelRef)
+    with workspace() as space:
+        bases = space.records.find(BaseModelRef)
     rows = [[base.source, base.family, base.resolution, base.digest[:12]] for base in bases]
     show(
         bases,

@@ -4,15 +4,17 @@ import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.settings import Settings
+from packshot.domain.errors import InvalidInput
+from packshot.settings import read_settings
 
 if TYPE_CHECKING:
     from packshot.bootstrap import Workspace
@@ -21,11 +23,27 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-def workspace() -> "Workspace":
-    """The workspace that the environment names."""
-    from packshot.bootstrap import open_workspace
+def workspace(*, create: bool = False) -> "Workspace":
+    """The workspace that the environment names; made where there is none, if ``create``. Close it after use."""
+    from packshot.bootstrap import create_workspace, open_workspace
 
-    return open_workspace(Settings())
+    settings = read_settings()
+    return create_workspace(settings) if create else open_workspace(settings)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write ``files`` into ``folder``, which is made where it is missing; returns their paths.
+
+    Raises:
+        InvalidInput: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise InvalidInput(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from error
+    return [folder / name for name in files]
 
 
 def plain(value: object) -> object:

@@ -25,19 +25,19 @@ def add(
     from packshot.services.catalog import category_at
     from packshot.services.references import add_references
 
-    space = workspace()
-    category = category_at(space.records, path, space.settings.namespace)
-    rights = Rights(source=source, license=license_)
-    taken = add_references(space.records, space.blobs, category, read_photos(photos), rights)
+    with workspace() as space:
+        category = category_at(space.records, path, space.settings.namespace)
+        rights = Rights(source=source, license=license_)
+        taken = add_references(space.records, space.blobs, category, read_photos(photos), rights)
 
-    def text() -> str:
-        accepted = sum(image.accepted for image in taken)
-        refusals = [f"  {image.file_name}: {image.refusal}: {image.explanation}" for image in taken if image.refusal]
-        return "\n".join([f"{accepted} accepted, {len(refusals)} refused", *refusals])
+        def text() -> str:
+            accepted = sum(image.accepted for image in taken)
+            refusals = [f"  {image.file_name}: {image.refusal}: {image.explanation}" for image in taken if image.refusal]
+            return "\n".join([f"{accepted} accepted, {len(refusals)} refused", *refusals])
 
-    show(taken, as_json, text)
-    if not any(image.accepted for image in taken):
-        raise typer.Exit(1)
+        show(taken, as_json, text)
+        if not any(image.accepted for image in taken):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -46,27 +46,27 @@ def check(path: Path_, as_json: Json = False) -> None:
     from packshot.services.catalog import category_at
     from packshot.services.references import check_references
 
-    space = workspace()
-    report = check_references(space.records, category_at(space.records, path, space.settings.namespace))
+    with workspace() as space:
+        report = check_references(space.records, category_at(space.records, path, space.settings.namespace))
 
-    def text() -> str:
-        rows = [
-            [
-                image.file_name,
-                "accepted" if image.accepted else f"refused: {image.refusal}",
-                f"{image.width}x{image.height}" if image.width else "-",
-                "yes" if image.mask else "-",
-                image.explanation or image.caption,
+        def text() -> str:
+            rows = [
+                [
+                    image.file_name,
+                    "accepted" if image.accepted else f"refused: {image.refusal}",
+                    f"{image.width}x{image.height}" if image.width else "-",
+                    "yes" if image.mask else "-",
+                    image.explanation or image.caption,
+                ]
+                for image in report.images
             ]
-            for image in report.images
-        ]
-        advice = [f"advice: {each}" for each in report.advice]
-        ready = f"{len(report.accepted)} accepted; " + (
-            "ready to freeze" if report.freezable else "not ready to freeze"
-        )
-        return "\n".join([table(["photo", "verdict", "size", "mask", "about"], rows), "", ready, *advice])
+            advice = [f"advice: {each}" for each in report.advice]
+            ready = f"{len(report.accepted)} accepted; " + (
+                "ready to freeze" if report.freezable else "not ready to freeze"
+            )
+            return "\n".join([table(["photo", "verdict", "size", "mask", "about"], rows), "", ready, *advice])
 
-    show({"images": report.images, "advice": report.advice, "freezable": report.freezable}, as_json, text)
+        show({"images": report.images, "advice": report.advice, "freezable": report.freezable}, as_json, text)
 
 
 @app.command()
@@ -75,9 +75,9 @@ def remove(path: Path_, file_name: str, as_json: Json = False) -> None:
     from packshot.services.catalog import category_at
     from packshot.services.references import remove_reference
 
-    space = workspace()
-    image = remove_reference(space.records, category_at(space.records, path, space.settings.namespace), file_name)
-    show(image, as_json, lambda: f"{image.file_name} is removed")
+    with workspace() as space:
+        image = remove_reference(space.records, category_at(space.records, path, space.settings.namespace), file_name)
+        show(image, as_json, lambda: f"{image.file_name} is removed")
 
 
 @app.command()
@@ -86,13 +86,13 @@ def freeze(path: Path_, as_json: Json = False) -> None:
     from packshot.services.catalog import category_at
     from packshot.services.references import freeze_references
 
-    space = workspace()
-    frozen = freeze_references(space.records, category_at(space.records, path, space.settings.namespace))
-    show(
-        frozen,
-        as_json,
-        lambda: (
-            f"{path} set {frozen.version}: {len(frozen.image_ids)} photos, "
-            f"{len(frozen.held_out_ids)} of them held out for evaluation, digest {frozen.digest[:12]}"
-        ),
-    )
+    with workspace() as space:
+        frozen = freeze_references(space.records, category_at(space.records, path, space.settings.namespace))
+        show(
+            frozen,
+            as_json,
+            lambda: (
+                f"{path} set {frozen.version}: {len(frozen.image_ids)} photos, "
+                f"{len(frozen.held_out_ids)} of them held out for evaluation, digest {frozen.digest[:12]}"
+            ),
+        )

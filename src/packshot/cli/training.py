@@ -74,38 +74,38 @@ def train(
     from packshot.services.training import fine_tune_of, plan_training
 
     values = read_values(config, settings or [], method=method, steps=steps, seed=seed)
-    space = workspace()
-    category = category_at(space.records, path, space.settings.namespace)
-    described = space.bases.describe(base)
-    chosen = parse_config(values, base_resolution=described.resolution)
-    base_ref = register_base(space.records, described)
-    plan = plan_training(space.records, category, base_ref, chosen, code_revision())
-    if plan.resumed:
-        say(f"going on with run {plan.run.id}")
-    if detach:
-        where = space.executor.start(JobKind.TRAINING, plan.job.id)
-        show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
-        return
-    with progress_shown() as report, interruptible() as stop:
-        job = see_through(
-            space.records,
-            space.handlers,
-            plan.job.id,
-            lease=space.lease,
-            report=report,
-            watch=watching(),
-            stop=stop,
+    with workspace() as space:
+        category = category_at(space.records, path, space.settings.namespace)
+        described = space.bases.describe(base)
+        chosen = parse_config(values, base_resolution=described.resolution)
+        base_ref = register_base(space.records, described)
+        plan = plan_training(space.records, category, base_ref, chosen, code_revision())
+        if plan.resumed:
+            say(f"going on with run {plan.run.id}")
+        if detach:
+            where = space.executor.start(JobKind.TRAINING, plan.job.id)
+            show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
+            return
+        with progress_shown() as report, interruptible() as stop:
+            job = see_through(
+                space.records,
+                space.handlers,
+                plan.job.id,
+                lease=space.lease,
+                report=report,
+                watch=watching(),
+                stop=stop,
+            )
+        check_succeeded(job)
+        fine_tune = fine_tune_of(space.records, plan.run)
+        show(
+            fine_tune,
+            as_json,
+            lambda: (
+                f"{path}@{fine_tune.version}: {fine_tune.method}, {chosen.steps} steps; "
+                f"look at it with: packshot evaluate {path}@{fine_tune.version}"
+            ),
         )
-    check_succeeded(job)
-    fine_tune = fine_tune_of(space.records, plan.run)
-    show(
-        fine_tune,
-        as_json,
-        lambda: (
-            f"{path}@{fine_tune.version}: {fine_tune.method}, {chosen.steps} steps; "
-            f"look at it with: packshot evaluate {path}@{fine_tune.version}"
-        ),
-    )
 
 
 def watching() -> "Callable[[Job], None]":
@@ -127,15 +127,15 @@ def worker(
     """Work on queued jobs until none is left."""
     from packshot.services.jobs import work_on_one
 
-    space = workspace()
-    done: list[Job] = []
-    with progress_shown() as report, interruptible() as stop:
-        while not stop():
-            ended = work_on_one(space.records, space.handlers, job_id=job, lease=space.lease, report=report, stop=stop)
-            if ended is None:
-                break
-            say(f"job {ended.id} {ended.status} {ended.message}".rstrip())
-            done.append(ended)
-            if job:
-                break
-    show(done, as_json, lambda: f"{len(done)} jobs done" if done else "no job waits")
+    with workspace() as space:
+        done: list[Job] = []
+        with progress_shown() as report, interruptible() as stop:
+            while not stop():
+                ended = work_on_one(space.records, space.handlers, job_id=job, lease=space.lease, report=report, stop=stop)
+                if ended is None:
+                    break
+                say(f"job {ended.id} {ended.status} {ended.message}".rstrip())
+                done.append(ended)
+                if job:
+                    break
+        show(done, as_json, lambda: f"{len(done)} jobs done" if done else "no job waits")

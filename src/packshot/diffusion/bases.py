@@ -127,7 +127,7 @@ def _fetch(source: str, revision: str) -> tuple[Path, str]:
                 ignore_patterns=[f"*{variant}*" for variant in VARIANTS],
             )
         )
-    except Exception as error:  # noqa: BLE001  # the hub's client raises its own, its HTTP library's and the system's errors
+    except (OSError, ValueError, RuntimeError) as error:  # also what the hub's client and its HTTP library derive
         raise BaseModelRefused(
             f"the base {source!r} could not be fetched from the hub ({type(error).__name__}: {error}); check the name, "
             "the network and HF_TOKEN, or give a local folder"

@@ -17,7 +17,7 @@ Conditioning = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDistribution:
-    """Mean and standard deviation of one image's latents, shape (channels, height, width), as the denoiser sees them."""
+    """Mean and deviation of one image's latents, each (channels, height, width), scaled as the denoiser sees them."""
 
     mean: Tensor
     std: Tensor
@@ -100,10 +100,8 @@ class Family(Protocol):
         """For each text encoder the embedding, (1, width), that a new token starts from."""
         ...
 
-    def with_token(
-        self, token: str, rows: Mapping[str, Tensor]
-    ) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
-        """Add ``token`` while the context lasts; gives the parameters that hold its rows. The base is left as it was."""
+    def with_token(self, token: str, rows: Mapping[str, Tensor]) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
+        """Add ``token`` while the context lasts; gives the parameters that hold its rows. Leaves the base as it was."""
         ...
 
 

@@ -16,6 +16,7 @@ PackshotError
 │   ├── IdentifierTaken          also for look-alikes and retired identifiers
 │   └── StaleAttempt             this job attempt has lost its lease
 ├── BaseModelRefused             not a loadable base: a component missing, a pickle, an unknown family
+├── JudgeUnusable                not a loadable embedder or CLIP model
 ├── IncompatibleFineTune         an adapter that was trained on another base
 ├── CorruptArtifact              stored bytes do not match their digest
 ├── GateNotPassed                the verdict of a fine-tune forbids what was asked
@@ -112,6 +113,10 @@ class StaleAttempt(Conflict):
 
 class BaseModelRefused(PackshotError):
     """The reference does not lead to a base model that can be loaded safely."""
+
+
+class JudgeUnusable(PackshotError):
+    """The judge's embedder or CLIP model cannot be found or loaded safely."""
 
 
 class IncompatibleFineTune(PackshotError):

@@ -18,7 +18,7 @@ from packshot.imaging.pixels import PILLOW_ERRORS, UnsupportedPixels, encode_png
 
 MAX_FILE_BYTES = 50 * 2**20
 MAX_PIXELS = 64_000_000
-MAX_KEPT_EDGE = 4096
+MAX_KEPT_EDGE = 2048
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _MAGIC = (
@@ -63,7 +63,7 @@ class DecodedImage:
 
 
 def decode_reference(data: bytes, file_name: str) -> DecodedImage:
-    """The photo in ``data``: upright, sRGB, 8 bits, on white where it was transparent, at most 4096 pixels long.
+    """The photo in ``data``: upright, sRGB, 8 bits, on white where it was transparent, at most 2048 pixels long.
 
     Equal pixels give equal PNG bytes. ``file_name`` appears in messages only.
 
@@ -77,7 +77,7 @@ def decode_reference(data: bytes, file_name: str) -> DecodedImage:
     notes = (*notes, *(("turned upright as its EXIF data says",) if turned else ()), *more_notes)
     if max(colour.size) > MAX_KEPT_EDGE:
         notes = (*notes, f"reduced from {colour.width} x {colour.height} pixels")
-        colour.thumbnail((MAX_KEPT_EDGE, MAX_KEPT_EDGE), Image.Resampling.LANCZOS)
+        colour.thumbnail((MAX_KEPT_EDGE, MAX_KEPT_EDGE), Image.Resampling.LANCZOS, reducing_gap=3.0)
         alpha = alpha and alpha.resize(colour.size, Image.Resampling.BOX)
     return DecodedImage(
         png=encode_png(colour),
@@ -139,6 +139,7 @@ def _open(data: bytes, file_name: str) -> tuple[Image.Image, tuple[str, ...]]:
         _check_size(image.size, file_name)
         _check_tiles(image, file_name)
         _check_still(image, form, file_name)
+        _check_size(image.size, file_name)  # a frame of a GIF may have enlarged it
         image.load()
     notes = () if file_name.lower().endswith(_SUFFIXES[form]) or "." not in file_name else (f"is a {form} file",)
     return image, notes

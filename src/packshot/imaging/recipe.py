@@ -3,13 +3,10 @@
 Chunks are put before the pixels, which stay the very bytes they were. Does not know what a recipe means.
 """
 
-import io
 import json
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-
-from PIL import Image
 
 from packshot.domain.errors import InvalidInput
 
@@ -58,15 +55,6 @@ def read_recipe(png: bytes) -> dict[str, Value] | None:
                 return None
             return recipe if isinstance(recipe, dict) else None
     return None
-
-
-def same_pixels(png_a: bytes, png_b: bytes) -> bool:
-    """Whether two PNGs show the same 8-bit RGB pixels, whatever their metadata."""
-    with (
-        Image.open(io.BytesIO(png_a), formats=["PNG"]) as a,
-        Image.open(io.BytesIO(png_b), formats=["PNG"]) as b,
-    ):
-        return a.size == b.size and a.convert("RGB").tobytes() == b.convert("RGB").tobytes()
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -233,16 +233,11 @@ def _report(evaluation: Evaluation, suite: Suite) -> bytes:
 def _sheet(
     category: Category, fine_tune: FineTune, suite: Suite, photos: _Photos, bare: _Pictures, tuned: _Pictures
 ) -> bytes:
-    references = [(png,) for png in photos.training[: len(suite.scenes)]]
-    blanks: list[tuple[bytes, ...]] = [()] * (len(suite.scenes) - len(references))
     rows = [
-        Row(label="references", cells=(*references, *blanks)),
-        Row(label=f"bare base: {category.class_noun}", cells=tuple(scene[:1] for scene in bare.by_scene)),
+        Row(label="references", images=photos.training[: len(suite.scenes)]),
+        Row(label=f"bare base: {category.class_noun}", images=[scene[0] for scene in bare.by_scene]),
         *(
-            Row(
-                label=f"{category.identifier} v{fine_tune.version}",
-                cells=tuple(scene[number : number + 1] for scene in tuned.by_scene),
-            )
+            Row(label=f"{category.identifier} v{fine_tune.version}", images=[scene[number] for scene in tuned.by_scene])
             for number in range(min(2, suite.images_per_scene))
         ),
     ]

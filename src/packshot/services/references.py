@@ -17,7 +17,7 @@ from packshot.domain.references import (
     set_digest,
 )
 from packshot.imaging.curation import check_photo, fingerprint, similar
-from packshot.imaging.decode import decode_mask, decode_reference
+from packshot.imaging.decode import MAX_FILE_BYTES, decode_mask, decode_reference
 from packshot.imaging.folders import Photo
 from packshot.ports import Blobs, Records
 from packshot.services.catalog import new_id, now
@@ -86,11 +86,12 @@ def _examine(
     refusal: RefusalReason | None = None
     explanation = ""
     try:
-        data = photo.read()
-        original = blobs.put(data)
+        data = photo.data
+        if len(data) <= MAX_FILE_BYTES:
+            original = blobs.put(data)
         decoded = decode_reference(data, photo.file_name)
         width, height = decoded.width, decoded.height
-        drawn = photo.read_mask()
+        drawn = photo.mask
         mask = decode_mask(drawn, (width, height), f"the mask of {photo.file_name}") if drawn else decoded.alpha_mask
         image_digest = blobs.put(decoded.png)
         mask_digest = blobs.put(mask) if mask else None

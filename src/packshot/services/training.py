@@ -97,8 +97,7 @@ def run_training(
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
     published = records.find(FineTune, training_run_id=run.id)
-    if published:
-        return published[0]
+    fine_tune = published[0] if published else _train(job, run, category, records, blobs, trainer, X)
     frozen = records.get(ReferenceSet, run.reference_set_id)
     token = trained_token(category.identifier, frozen.digest)
     phrase = trained_phrase(token, category.class_noun)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -21,6 +21,8 @@ from transformers.utils import logging as transformers_logging
 
 from packshot.diffusion.protocols import Conditioning, LatentDistribution, Sampler
 from packshot.domain.errors import BaseModelRefused, InvalidConfiguration
+
+M = TypeVar("M", bound=nn.Module)
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
@@ -68,9 +70,9 @@ class StableDiffusion:
         device: torch.device,
     ) -> None:
         self.device = device
-        self._unet = unet.to(device).eval().requires_grad_(False)
-        self._vae = vae.to(device).eval().requires_grad_(False)
-        self._text = _Text(text_encoder.to(device).eval().requires_grad_(False), tokenizer)
+        self._unet = _frozen(unet, device)
+        self._vae = _frozen(vae, device)
+        self._text = _Text(_frozen(text_encoder, device), tokenizer)
         self._scheduler_config = scheduler_config
         schedule = _ddpm(scheduler_config)
         self._prediction_type = str(schedule.config["prediction_type"])
@@ -127,7 +129,7 @@ class StableDiffusion:
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
         """(3, height, width) in [-1, 1] to scaled latents' mean and standard deviation."""
-        posterior = cast(Any, self._vae.encode(pixels[None].to(self.device))).latent_dist
+        posterior = cast(Any, self._vae).encode(pixels[None].to(self.device)).latent_dist
         scale = float(self._vae.config["scaling_factor"])
         return LatentDistribution(mean=posterior.mean[0].cpu() * scale, std=posterior.std[0].cpu() * scale)
 
@@ -135,7 +137,7 @@ class StableDiffusion:
     def decode_latents(self, latents: Tensor) -> Tensor:
         """(channels, height, width) of scaled latents to pixels in [-1, 1]."""
         scale = float(self._vae.config["scaling_factor"])
-        return cast(Any, self._vae.decode(latents[None] / scale)).sample[0]
+        return cast(Any, self._vae).decode(latents[None] / scale).sample[0]
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """The shape of the latents of a picture of this size in pixels."""
@@ -152,7 +154,7 @@ class StableDiffusion:
             return_tensors="pt",
         )
         ids = cast(Tensor, tokens.input_ids).to(self.device)
-        return {"hidden_states": cast(Any, self._text.encoder(ids)).last_hidden_state}
+        return {"hidden_states": cast(Any, self._text.encoder)(ids).last_hidden_state}
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The variance-preserving forward process (Ho et al. 2020)."""
@@ -178,7 +180,7 @@ class StableDiffusion:
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's prediction."""
-        return cast(Any, self._unet(noisy, timesteps, conditioning["hidden_states"])).sample
+        return cast(Any, self._unet)(noisy, timesteps, conditioning["hidden_states"]).sample
 
     def new_sampler(self, inference_steps: int) -> Sampler:
         """DPM-Solver++ multistep (Lu et al. 2022) on the base's own noise schedule."""
@@ -205,7 +207,10 @@ class StableDiffusion:
             InvalidConfiguration: the token is in the vocabulary, so that it would mean something already.
         """
         table, tokenizer = self._table(), copy.deepcopy(self._text.tokenizer)
-        if tokenizer.add_tokens([AddedToken(token, normalized=False)]) != 1 or len(tokenizer) != table.num_embeddings + 1:
+        if (
+            cast(Any, tokenizer).add_tokens([AddedToken(token, normalized=False)]) != 1
+            or len(tokenizer) != table.num_embeddings + 1
+        ):
             raise InvalidConfiguration(
                 f"the token {token!r} is in the base's vocabulary already; the trained token must be a new word, "
                 "such as '<packshot-1f3a>'"
@@ -228,6 +233,11 @@ class StableDiffusion:
     def _signal_and_deviation(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         alphas = self._alphas_cumprod[timesteps][:, None, None, None]
         return alphas.sqrt(), (1 - alphas).sqrt()
+
+
+def _frozen(module: M, device: torch.device) -> M:
+    nn.Module.to(module, device).eval().requires_grad_(False)
+    return module
 
 
 def _complete(component: str, loaded: Any) -> nn.Module:

@@ -21,7 +21,8 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
     if config.train_text_encoder:
         modules |= base.text_encoders
         for name, row in rows.items():
-            learned[TOKEN_PREFIX + name] = row.requires_grad_(True)
+            row.requires_grad_(True)
+            learned[TOKEN_PREFIX + name] = row
     undo: list[Callable[[], None]] = []
     for prefix, module in modules.items():
         copies, put_back = swap_parameters(module, _own_parameters(module), requires_grad=True)

@@ -41,10 +41,15 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
         torch.manual_seed(config.seed)
         for prefix, (module, targets) in modules.items():
             learned |= {f"{prefix}.{name}": found for name, found in _inject(module, targets, config.rank).items()}
+
+    def detach() -> None:
+        for module, _ in modules.values():
+            _eject(module)
+
     return Attachment(
         groups=(ParameterGroup(parameters=learned, learning_rate=config.learning_rate),),
         text_encoder_learns=config.train_text_encoder,
-        detach=lambda: [_eject(module) for module, _ in modules.values()] and None,
+        detach=detach,
     )
 
 
@@ -54,10 +59,16 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     Raises:
         IncompatibleFineTune: an adapter for a layer that the base does not have.
     """
-    undo: list[Callable[[], None]] = []
-    for prefix, module in {base.prefix: base.denoiser, **base.text_encoders}.items():
-        undo.append(swap_parameters(module, _merged(module, f"{prefix}.", tensors, header.alpha / header.rank))[1])
-    return lambda: [put_back() for put_back in undo] and None
+    modules = {base.prefix: base.denoiser, **base.text_encoders}
+    scale = header.alpha / header.rank
+    merged = [(module, _merged(module, f"{prefix}.", tensors, scale)) for prefix, module in modules.items()]
+    undo = [swap_parameters(module, weights)[1] for module, weights in merged]
+
+    def take_out() -> None:
+        for put_back in undo:
+            put_back()
+
+    return take_out
 
 
 def _inject(module: nn.Module, targets: tuple[str, ...], rank: int) -> dict[str, nn.Parameter]:
@@ -90,5 +101,10 @@ def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale
                     f"the base has no layer {layer!r}; the fine-tune was trained on another base"
                 ) from None
             delta = torch.einsum("or,r...->o...", up.flatten(1).to(weight.device), down.to(weight.device))
-            merged[f"{layer}.weight"] = weight.detach() + scale * delta.reshape(weight.shape)
+            if delta.shape != weight.shape:
+                raise IncompatibleFineTune(
+                    f"the adapter of {layer!r} is for weights of the shape {tuple(delta.shape)}, the base has "
+                    f"{tuple(weight.shape)}; it was trained on another base"
+                )
+            merged[f"{layer}.weight"] = weight.detach() + scale * delta
     return merged

@@ -1,4 +1,4 @@
-"""Pivotal tuning (Roich et al. 2021, here as adapters plus a learned token, as in textual inversion). Knows no family."""
+"""Pivotal tuning (Roich et al. 2021): low-rank adapters plus a learned token. Knows no family."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +14,8 @@ from packshot.domain.training import TrainingConfig
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """As ``lora``, and the token's rows learn at ``config.token_learning_rate``."""
     adapters = lora.attach(base, rows, config)
-    learned = {TOKEN_PREFIX + name: row.requires_grad_(True) for name, row in rows.items()}
+    for row in rows.values():
+        row.requires_grad_(True)
+    learned = {TOKEN_PREFIX + name: row for name, row in rows.items()}
     token = ParameterGroup(parameters=learned, learning_rate=config.token_learning_rate)
     return replace(adapters, groups=(*adapters.groups, token))

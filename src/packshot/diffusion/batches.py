@@ -1,0 +1,114 @@
+"""What one training step sees: a pure function of seed and step, so that a resumed run is the same run.
+
+A batch is [instances; class images], each with its own prompt. Knows no model: it holds latents that were encoded.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from packshot.diffusion.protocols import LatentDistribution
+from packshot.domain.training import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An encoded picture with its prompt. ``mask`` is the share of product in each latent cell, (1, h, w), or None."""
+
+    latents: LatentDistribution
+    mirrored: LatentDistribution | None
+    prompt: str
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The first ``num_instances`` rows of everything are instances, the others class images.
+
+    ``latents`` and ``noise`` are (batch, channels, h, w); ``weights``, (num_instances, 1, h, w), tell how much each
+    cell of an instance counts.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    prompts: tuple[str, ...]
+    weights: Tensor
+    num_instances: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Draws the batch of any step."""
+
+    instances: Sequence[Example]
+    class_examples: Sequence[Example]
+    config: TrainingConfig
+    num_train_timesteps: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of ``step`` (from 0).
+
+        Everything random is drawn at every step in one order, whether it is used or not, so that no setting shifts
+        another's draws: caption dropout, mirroring, latents, noise, time steps.
+        """
+        chosen = self._chosen(step)
+        generator = stream(self.config.seed, "step", step)
+        shape = (len(chosen), *chosen[0].latents.mean.shape)
+        dropped = torch.rand(len(chosen), generator=generator) < self.config.caption_dropout
+        mirrored = torch.rand(len(chosen), generator=generator) < 0.5
+        sampled = torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=generator)
+        timesteps = torch.randint(self.num_train_timesteps, (len(chosen),), generator=generator)
+        flips = [bool(flip) and self.config.horizontal_flip for flip in mirrored]
+        used = [_distribution(example, flip) for example, flip in zip(chosen, flips, strict=True)]
+        size = self.config.batch_size
+        weights = [self._weights(*pair) for pair in zip(chosen[:size], flips[:size], strict=True)]
+        return Batch(
+            latents=torch.stack([each.mean + each.std * draw for each, draw in zip(used, sampled, strict=True)]),
+            noise=noise,
+            timesteps=timesteps,
+            prompts=tuple("" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)),
+            weights=torch.stack(weights),
+            num_instances=size,
+        )
+
+    def _chosen(self, step: int) -> list[Example]:
+        size, seed = self.config.batch_size, self.config.seed
+        chosen = [self.instances[at] for at in _order(len(self.instances), size, step, seed, "instances")]
+        if self.class_examples:
+            chosen += [self.class_examples[at] for at in _order(len(self.class_examples), size, step, seed, "class")]
+        return chosen
+
+    def _weights(self, example: Example, flip: bool) -> Tensor:
+        if example.mask is None:
+            return torch.ones(1, *example.latents.mean.shape[1:])
+        mask = example.mask.flip(-1) if flip else example.mask
+        return self.config.background_weight + (1 - self.config.background_weight) * mask
+
+
+def stream(seed: int, *name: str | int) -> torch.Generator:
+    """A generator of its own for each name: the first 63 bits of the sha256 of the JSON list [seed, *name]."""
+    digest = hashlib.sha256(json.dumps([seed, *name]).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _order(num_examples: int, size: int, step: int, seed: int, name: str) -> list[int]:
+    """The examples of a step: every epoch visits each once, in an order of its own."""
+    positions = range(step * size, (step + 1) * size)
+    epochs = {
+        epoch: torch.randperm(num_examples, generator=stream(seed, name, epoch)).tolist()
+        for epoch in sorted({position // num_examples for position in positions})
+    }
+    return [epochs[position // num_examples][position % num_examples] for position in positions]
+
+
+def _distribution(example: Example, flip: bool) -> LatentDistribution:
+    if not flip:
+        return example.latents
+    assert example.mirrored is not None, "mirrored latents are encoded where mirroring is on"
+    return example.mirrored

@@ -1,0 +1,195 @@
+"""From photos to pictures by the command line, with a tiny random base: every step, every record, every output."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import save_photo
+from fixtures_pipelines import save_pipeline
+from tiny_judges import clip, vit
+
+from packshot.imaging.recipe import read_recipe
+
+PATH = "produce/apple/fuji"
+QUICK = ["batch_size=2", "rank=2", "num_class_images=2", "class_inference_steps=2", "checkpoint_every_steps=2"]
+SETTINGS = [argument for value in QUICK for argument in ("--set", value)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_pipeline(folder / "base")
+    vit(folder / "embedder")
+    clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture
+def ready(new_shell, models, tmp_path):
+    """A workspace with a frozen category of eight photos, and ways to train it."""
+    shell = new_shell(
+        PACKSHOT_JUDGE_EMBEDDER=str(models / "embedder"), PACKSHOT_JUDGE_CLIP=str(models / "clip"), PACKSHOT_DEVICE="cpu"
+    )
+    prepare(shell, tmp_path)
+    return shell
+
+
+def prepare(shell, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir(exist_ok=True)
+    for seed in range(8):
+        save_photo(folder / f"{seed}.png", seed)
+    shell("category", "add", PATH, "--class-noun", "apple")
+    shell("references", "add", PATH, folder, "--source", "our studio", "--license", "CC0-1.0")
+    shell("references", "freeze", PATH)
+
+
+def train(shell, models: Path, *more: object, steps: int = 3, run: Callable | None = None):
+    arguments = ["train", PATH, "--base", models / "base", "--steps", steps, *SETTINGS, *more]
+    return (run or shell)(*arguments)
+
+
+def weights_of(shell, version: int = 1) -> str:
+    artifacts = shell("show", f"{PATH}@{version}", "--json").json["fine_tune"]["artifacts"]
+    return next(each["sha256"] for each in artifacts if each["name"] == "weights.safetensors")
+
+
+def test_the_whole_way_from_photos_to_pictures_and_back(ready, models, tmp_path):
+    listed = ready("category", "list", "--json").json
+    assert [(each["category"]["identifier"], each["num_references"]) for each in listed] == [("sks_fuji_apple", 8)]
+    report = ready("references", "check", PATH, "--json").json
+    assert report["freezable"]
+    assert {image["rights"]["license"] for image in report["images"]} == {"CC0-1.0"}
+
+    first = train(ready, models, "--json").json
+    assert (first["version"], first["method"]) == (1, "pivotal")
+    second = train(ready, models, "--method", "lora", "--seed", 4)
+    assert f"{PATH}@2: lora, 3 steps" in second.out
+
+    evaluated = ready("evaluate", f"{PATH}@1", "--images-per-scene", 1, "--out", tmp_path / "out", "--json").json
+    assert evaluated["fine_tune_id"] == first["id"]
+    assert set(evaluated["fine_tune"]) == set(evaluated["base"])
+    assert (tmp_path / "out" / "produce-apple-fuji-v1-sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "produce-apple-fuji-v1-report.json").is_file()
+
+    ready("promote", f"{PATH}@1", "--reason", "a test")
+    prompt = "SKS_fuji_apple on a wooden table"
+    made = ready("generate", prompt, "-n", 2, "--seed", 7, "--steps", 2, "--out", tmp_path / "out", "--json").json
+    assert [image["seed"] for image in made["images"]] == [7, 8]
+    assert len(made["files"]) == 3
+    assert all(Path(file).read_bytes().startswith(b"\x89PNG") for file in made["files"])
+    recipe = read_recipe(Path(made["files"][1]).read_bytes())
+    assert recipe
+    assert (recipe["seed"], recipe["prompt"]) == (8, prompt)
+
+    image_id = made["images"][1]["id"]
+    lineage = ready("show", image_id, "--json").json
+    assert lineage["fine_tune"]["id"] == first["id"]
+    assert len(lineage["references"]) == 8
+    assert lineage["run"]["config"]["steps"] == 3
+    assert lineage["base"]["source"] == str(models / "base")
+    text = ready("show", image_id).out
+    for fact in (image_id, "steps=3", lineage["base"]["digest"], "7.png", "CC0-1.0", "evaluation", "promote", prompt):
+        assert fact in text
+
+    ready("promote", f"{PATH}@2")
+    assert ready("category", "show", PATH, "--json").json["serving_version"] == 2
+    assert "serves version 1 again" in ready("rollback", PATH).out
+    again = ready("generate", prompt, "--seed", 8, "--steps", 2, "--out", tmp_path / "out", "--json").json
+    assert again["images"][0]["sha256"] == made["images"][1]["sha256"]
+    assert ready("rollback", PATH, code=1).err.startswith("error: produce/apple/fuji serves its first version")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_equal_commands_give_equal_weights_and_another_seed_others(ready, models, method):
+    train(ready, models, "--method", method)
+    train(ready, models, "--method", method)
+    train(ready, models, "--method", method, "--seed", 1)
+    assert weights_of(ready, 1) == weights_of(ready, 2) != weights_of(ready, 3)
+
+
+def test_a_configuration_file_is_overridden_by_settings_and_settings_by_flags(ready, models, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("method: lora\nsteps: 9\nseed: 9\nlearning_rate: 1e-4\n")
+    train(ready, models, "--config", config, "--set", "seed=5", "--set", "steps=8", steps=2)
+    chosen = ready("show", PATH, "--json").json["run"]["config"]
+    assert (chosen["method"], chosen["steps"], chosen["seed"], chosen["learning_rate"]) == ("lora", 2, 5, 1e-4)
+
+
+def test_a_prompt_without_an_identifier_is_answered_by_the_base(ready, models, tmp_path):
+    made = ready(
+        "generate", "an apple", "--steps", 2, "--base", models / "base", "--out", tmp_path / "out", "--json"
+    ).json
+    lineage = ready("show", made["images"][0]["id"], "--json").json
+    assert lineage["fine_tune"] is None
+    assert lineage["base"]["source"] == str(models / "base")
+
+
+def break_without_unet(base: Path) -> str:
+    for file in (base / "unet").iterdir():
+        file.unlink()
+    return "unet"
+
+
+def break_with_pickle(base: Path) -> str:
+    (base / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+    return "pickle"
+
+
+@pytest.mark.parametrize("damage", [break_without_unet, break_with_pickle])
+@pytest.mark.parametrize("command", ["train", "generate", "base"])
+def test_a_base_that_cannot_be_loaded_safely_is_refused(ready, tmp_path, damage, command):
+    bad = save_pipeline(tmp_path / "bad")
+    reason = damage(bad)
+    before = ready.stored()
+    arguments = {
+        "train": ["train", PATH, "--base", bad],
+        "generate": ["generate", "an apple", "--base", bad],
+        "base": ["base", "add", bad],
+    }[command]
+    failed = ready(*arguments, code=1)
+    assert reason in failed.err
+    assert str(bad) in failed.err
+    assert "Traceback" not in failed.err
+    assert ready.stored() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("stepz=3", "unknown configuration key 'stepz'; did you mean steps"),
+        ("rank=0", "rank is 0; it must lie between 1 and 1024"),
+        ("steps", "--set 'steps' has no '='"),
+        ("seed=x", "seed is 'x'; write a whole number"),
+    ],
+)
+def test_a_bad_configuration_is_wrong_usage_and_records_nothing(ready, models, setting, message):
+    before = ready.stored()
+    failed = ready("train", PATH, "--base", models / "base", "--set", setting, code=2)
+    assert message in failed.err
+    assert ready.stored() == before
+
+
+def test_a_prompt_that_names_nothing_known_records_nothing(ready, models):
+    before = ready.stored()
+    failed = ready("generate", "sks_fuij_apple on grass", "--base", models / "base", code=2)
+    assert "did you mean sks_fuji_apple" in failed.err
+    assert ready("generate", "sks_fuji_apple on grass", code=1).err.startswith("error: produce/apple/fuji serves no")
+    assert ready.stored() == before
+
+
+def test_without_its_judge_an_evaluation_fails_and_records_nothing(ready, models, new_shell, tmp_path):
+    train(ready, models)
+    before = ready.stored()
+    failed = type(ready)(ready.home, {**ready.env, "PACKSHOT_JUDGE_CLIP": str(tmp_path / "none")})("evaluate", PATH, code=1)
+    assert "none" in failed.err
+    assert ready.stored() == before

@@ -1,0 +1,196 @@
+"""Generation through the port."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fixtures_pipelines import (
+    PHRASE,
+    QUICK,
+    TOKEN,
+    Studio,
+    base_state,
+    loaded,
+    save_pipeline,
+    silent,
+    task,
+    train,
+    without_progress_bars,
+)
+from PIL import Image
+from safetensors.torch import load, save
+
+from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune
+from packshot.domain.generation import SamplingSettings
+from packshot.domain.training import Method
+from packshot.ports import LoadedFineTune, Progress
+
+SAMPLING = SamplingSettings(seed=3, num_images=2, inference_steps=4, guidance_scale=3.0)
+CONFIG = replace(QUICK, learning_rate=1e-2, train_text_encoder=True)
+
+
+@pytest.fixture(scope="module", params=list(Method))
+def fine_tune(
+    request: pytest.FixtureRequest, studio: Studio, cachedir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> LoadedFineTune:
+    of = task(studio, tmp_path_factory.mktemp("run"), config=CONFIG, method=request.param, cachedir=cachedir)
+    return loaded(studio, of, train(studio, of).files["weights.safetensors"])
+
+
+def generate(
+    studio: Studio, prompts: list[str], sampling: SamplingSettings = SAMPLING, fine_tune: LoadedFineTune | None = None
+) -> list[bytes]:
+    return studio.generator.generate(studio.base, fine_tune, prompts, sampling, report=silent)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
+
+
+def test_the_same_call_gives_the_same_bytes(studio: Studio, base_folder: Path) -> None:
+    pngs = generate(studio, ["an apple", "a pear"])
+    assert generate(Studio(base_folder), ["an apple", "a pear"]) == pngs
+    assert len(set(pngs)) == 4
+    assert {pixels(png).shape for png in pngs} == {(16, 16, 3)}
+
+
+def test_pictures_come_in_order_of_prompts_and_seeds_whatever_the_batch(studio: Studio, base_folder: Path) -> None:
+    together = generate(studio, ["an apple", "a pear"])
+    alone = [
+        generate(
+            Studio(base_folder, max_batch=1), [prompt], replace(SAMPLING, seed=SAMPLING.seed + number, num_images=1)
+        )
+        for prompt in ("an apple", "a pear")
+        for number in range(2)
+    ]
+    for one, (other,) in zip(together, alone, strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"inference_steps": 5},
+        {"guidance_scale": 6.0},
+        {"guidance_scale": 1.0},
+        {"negative_prompt": "blurry"},
+        {"width": 32},
+        {"height": 24},
+    ],
+)
+def test_every_setting_has_an_effect(change: dict[str, Any], studio: Studio) -> None:
+    plain, changed = (
+        generate(studio, ["an apple"], replace(SAMPLING, num_images=1, **each))[0] for each in ({}, change)
+    )
+    assert plain != changed
+    height, width, _ = pixels(changed).shape
+    assert (width, height) == (change.get("width", 16), change.get("height", 16))
+
+
+def test_a_prompt_longer_than_the_encoder_is_cut(studio: Studio) -> None:
+    long = "an apple " * 100
+    assert generate(studio, [long]) == generate(studio, [long + "and a pear"])
+
+
+def test_progress_counts_denoising_steps(studio: Studio) -> None:
+    reported: list[Progress] = []
+    sampling = replace(SAMPLING, num_images=5)
+    studio.generator.generate(studio.base, None, ["an apple"] * 2, sampling, report=reported.append)
+    assert [each.step for each in reported] == list(range(1, 9))
+    assert {each.num_steps for each in reported} == {8}
+
+
+def test_a_fine_tune_changes_the_pictures_and_leaves_the_base_as_it_was(
+    fine_tune: LoadedFineTune, studio: Studio
+) -> None:
+    prompts = [f"a {PHRASE}", "an apple"]
+    before, bare = base_state(studio), generate(studio, prompts)
+    tuned = generate(studio, prompts, fine_tune=fine_tune)
+    assert not set(tuned) & set(bare)
+    assert base_state(studio) == before
+    assert generate(studio, prompts) == bare
+    assert generate(studio, prompts, fine_tune=fine_tune) == tuned
+
+
+def test_the_base_is_left_as_it_was_when_generation_is_interrupted(fine_tune: LoadedFineTune, studio: Studio) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt(progress.step)
+
+    before = base_state(studio)
+    with pytest.raises(KeyboardInterrupt):
+        studio.generator.generate(studio.base, fine_tune, ["an apple"], SAMPLING, report=interrupt)
+    assert base_state(studio) == before
+
+
+def test_one_fine_tunes_token_means_nothing_to_another(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    mine, other = "<packshot-aaaaaaaaaaaa>", "<packshot-bbbbbbbbbbbb>"
+    tuned = {}
+    for token in (mine, other):
+        of = task(studio, tmp_path / token, config=replace(QUICK, seed=len(tuned)), token=token, cachedir=cachedir)
+        tuned[token] = loaded(studio, of, train(studio, of).files["weights.safetensors"])
+    rows = [load(each.weights)["token.text_encoder"] for each in tuned.values()]
+    assert not torch.equal(*rows)
+    with studio.bases.borrow(studio.base) as base:
+        bare = base.encode_prompts([mine])["hidden_states"]
+        with base.with_token(other, {"text_encoder": rows[1]}):
+            assert torch.equal(base.encode_prompts([mine])["hidden_states"], bare)
+            assert not torch.equal(base.encode_prompts([other])["hidden_states"], bare)
+
+
+def test_a_fine_tune_of_another_base_is_refused(fine_tune: LoadedFineTune, tmp_path: Path) -> None:
+    other = Studio(save_pipeline(tmp_path / "base", seed=1))
+    before = base_state(other)
+    with pytest.raises(IncompatibleFineTune, match="digest"):
+        generate(other, ["an apple"], fine_tune=fine_tune)
+    assert base_state(other) == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "header", "foreign"])
+def test_damaged_weights_are_refused(damage: str, fine_tune: LoadedFineTune, studio: Studio) -> None:
+    data = {
+        "empty": b"",
+        "truncated": fine_tune.weights[:-10],
+        "header": b"\xff" * 8 + fine_tune.weights[8:],
+        "foreign": save({"unet.x.lora_A.weight": torch.zeros(2, 2)}, metadata={"format": "pt"}),
+    }[damage]
+    with pytest.raises(CorruptArtifact):
+        generate(studio, ["an apple"], fine_tune=replace(fine_tune, weights=data))
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_pictures_equal_those_of_the_diffusers_pipeline(
+    tuned: bool, studio: Studio, cachedir: Path, tmp_path: Path
+) -> None:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    with without_progress_bars():
+        pipeline: Any = StableDiffusionPipeline.from_pretrained(studio.folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    fine_tune = None
+    if tuned:
+        of = task(studio, tmp_path, config=replace(QUICK, learning_rate=1e-2), method=Method.PIVOTAL, cachedir=cachedir)
+        fine_tune = loaded(studio, of, train(studio, of).files["weights.safetensors"])
+        tensors = load(fine_tune.weights)
+        row = tensors.pop("token.text_encoder")
+        pipeline.load_lora_weights(tensors)
+        pipeline.tokenizer.add_tokens([TOKEN])
+        embeddings = pipeline.text_encoder.get_input_embeddings()
+        embeddings.weight = torch.nn.Parameter(torch.cat([embeddings.weight.detach(), row]))
+    prompt = f"a {PHRASE} on a table" if tuned else "an apple on a table"
+    latents = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(SAMPLING.seed))[None]
+    expected = pipeline(
+        prompt,
+        latents=latents,
+        num_inference_steps=SAMPLING.inference_steps,
+        guidance_scale=SAMPLING.guidance_scale,
+        output_type="np",
+    ).images[0]
+    (ours,) = generate(studio, [prompt], replace(SAMPLING, num_images=1), fine_tune)
+    assert np.abs(pixels(ours) - np.round(expected * 255)).max() <= 1

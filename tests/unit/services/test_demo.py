@@ -1,0 +1,76 @@
+from datetime import timedelta
+
+import pytest
+from conftest import GREEN
+
+from packshot.domain.errors import InvalidInput
+from packshot.domain.models import AliasEvent, FineTune
+from packshot.domain.references import ReferenceImage, Rights
+from packshot.domain.training import TrainingConfig
+from packshot.services.catalog import category_at
+from packshot.services.demo import NUM_PHOTOS, DemoModels, photo_categories, run_demo, sample_categories
+from packshot.services.evaluation import Suite
+from packshot.services.jobs import never_stop, no_report
+from packshot.services.models import serving_fine_tune
+
+SUITE = Suite(scenes=("on grass", "on wood"), images_per_scene=1, class_images=1, inference_steps=1)
+
+
+def demo(space, categories):
+    models = DemoModels(
+        records=space.records,
+        blobs=space.blobs,
+        generator=space.generator,
+        judge=space.judge,
+        base=space.base(),
+        handlers=space.handlers,
+        lease=timedelta(seconds=20),
+        code_revision="rev",
+        namespace="sks",
+    )
+    config = TrainingConfig(steps=2)
+    return run_demo(models, categories, config, SUITE, report=no_report, watch=lambda _: None, stop=never_stop)
+
+
+def test_photos_become_a_serving_fine_tune_and_sibling_folders_its_rivals(space):
+    folder = space.photos(8, name="catalog")
+    photos = space.photos(8, name="catalog/Pink_Lady")
+    space.photos(6, name="catalog/fuji", colour=GREEN, start=50)
+    assert folder.is_dir()
+    categories = photo_categories(photos, "apple")
+    assert [each.path for each in categories] == ["photos/apple/pink-lady", "photos/apple/fuji"]
+    category, fine_tune, evaluation = demo(space, categories)
+    assert category.identifier == "sks_pinklady_apple"
+    assert serving_fine_tune(space.records, category) == fine_tune
+    assert evaluation.rivals == ("photos/apple/fuji",)
+    assert space.records.find(FineTune) == [fine_tune]
+
+
+def test_the_demo_again_uses_the_categories_that_are_there(space):
+    categories = photo_categories(space.photos(6, name="catalog/fuji"), "apple")
+    first, _, _ = demo(space, categories)
+    second, fine_tune, _ = demo(space, categories)
+    assert first == second
+    assert fine_tune.version == 2
+    assert len(space.records.find(ReferenceImage)) == 6
+    assert len(space.records.find(AliasEvent)) == 2
+
+
+def test_of_many_photos_a_seeded_few_are_taken(space):
+    demo(space, photo_categories(space.photos(NUM_PHOTOS + 5, name="catalog/fuji"), "apple"))
+    chosen = space.records.find(ReferenceImage, category_id=category_at(space.records, "photos/apple/fuji").id)
+    assert len(chosen) == NUM_PHOTOS
+
+
+def test_a_folder_that_does_not_exist_is_an_error(space):
+    with pytest.raises(InvalidInput, match="nowhere is not a folder"):
+        photo_categories(space.folder / "nowhere", "apple")
+
+
+def test_the_sample_catalog_is_departments_of_classes_of_varieties(space):
+    folder = space.folder / "catalog" / "produce" / "bell-pepper" / "red"
+    folder.mkdir(parents=True)
+    (space.folder / "catalog" / "README.md").write_text("about")
+    (category,) = sample_categories(space.folder / "catalog")
+    assert (category.path, category.class_noun, category.folder) == ("produce/bell-pepper/red", "bell pepper", folder)
+    assert category.rights == Rights(source="rendered by recipes/embedded", license="Apache-2.0")

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import pytest
+
+from packshot.domain.errors import (
+    CorruptArtifact,
+    IncompatibleFineTune,
+    InvalidPrompt,
+    NothingServing,
+    UnknownIdentifier,
+)
+from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.models import BaseModelRef
+from packshot.imaging.recipe import read_recipe
+from packshot.services.catalog import retire_category
+from packshot.services.generation import generate, resolve_prompt
+from packshot.services.models import lineage_of, promote
+
+PROMPT = "SKS_fuji_apple on a wooden table"
+SAMPLING = SamplingSettings(seed=7, num_images=3, inference_steps=5, guidance_scale=2.5, negative_prompt="blurred")
+
+
+@pytest.fixture
+def category(space):
+    return space.category()
+
+
+@pytest.fixture
+def served(space, category):
+    fine_tune = space.fine_tune(category)
+    promote(space.records, fine_tune)
+    return fine_tune
+
+
+def unasked() -> BaseModelRef:
+    raise AssertionError("the bare base is not needed")
+
+
+def made(space, prompt=PROMPT, sampling=SAMPLING, **options):
+    options = {"bare_base": space.base, "code_revision": "0.1.0+git.abc", **options}
+    return generate(space.records, space.blobs, space.generator, prompt, sampling, **options)
+
+
+def test_the_identifier_picks_the_serving_fine_tune_and_becomes_its_phrase(space, served):
+    resolved = resolve_prompt(space.records, PROMPT, bare_base=unasked)
+    assert resolved.fine_tune == served
+    assert resolved.base.id == served.base_id
+    assert resolved.prompt == f"{served.trained_phrase} on a wooden table"
+
+
+def test_promoting_another_version_changes_the_answer(space, category, served):
+    second = space.fine_tune(category, seed=1)
+    assert resolve_prompt(space.records, PROMPT, bare_base=unasked).fine_tune == served
+    promote(space.records, second)
+    assert resolve_prompt(space.records, PROMPT, bare_base=unasked).fine_tune == second
+
+
+def test_a_version_can_be_asked_for_before_it_serves(space, category):
+    fine_tune = space.fine_tune(category)
+    assert resolve_prompt(space.records, PROMPT, bare_base=unasked, fine_tune=fine_tune).fine_tune == fine_tune
+
+
+def test_without_a_serving_version_the_message_says_how_to_get_one(space, category):
+    space.fine_tune(category)
+    with pytest.raises(NothingServing, match="packshot promote produce/apple/fuji@VERSION"):
+        resolve_prompt(space.records, PROMPT, bare_base=unasked)
+
+
+def test_a_prompt_without_an_identifier_goes_to_the_bare_base_as_it_stands(space):
+    resolved = resolve_prompt(space.records, "an apple on grass", bare_base=lambda: space.base("other"))
+    assert (resolved.prompt, resolved.base.source, resolved.fine_tune) == ("an apple on grass", "other", None)
+
+
+@pytest.mark.parametrize("prompt", ["an apple on grass", "sks_gala_apple on grass"])
+def test_a_version_of_one_category_never_answers_for_another(space, served, prompt):
+    space.category("gala", 0)
+    with pytest.raises(InvalidPrompt, match="version 1 of produce/apple/fuji .*write sks_fuji_apple"):
+        resolve_prompt(space.records, prompt, bare_base=unasked, fine_tune=served)
+
+
+def test_identifiers_are_found_in_their_own_namespace_only(space, served):
+    with pytest.raises(UnknownIdentifier):
+        resolve_prompt(space.records, PROMPT, bare_base=unasked, namespace="acme")
+
+
+def test_a_retired_category_answers_no_more(space, served):
+    retire_category(space.records, "produce/apple/fuji")
+    with pytest.raises(UnknownIdentifier):
+        resolve_prompt(space.records, PROMPT, bare_base=unasked)
+
+
+def test_pictures_are_recorded_with_their_seeds_and_numbers(space, served):
+    generation, images = made(space)
+    assert space.records.find(Generation) == [generation]
+    assert space.records.find(GeneratedImage) == images
+    assert [(image.number, image.seed) for image in images] == [(0, 7), (1, 8), (2, 9)]
+    assert {image.generation_id for image in images} == {generation.id}
+    assert (generation.prompt, generation.sampling, generation.fine_tune_id) == (PROMPT, SAMPLING, served.id)
+    assert space.generator.prompts == [generation.resolved_prompt] == [f"{served.trained_phrase} on a wooden table"]
+
+
+def test_each_picture_carries_its_own_recipe(space, served):
+    _, images = made(space)
+    recipes = [read_recipe(space.blobs.get(image.sha256)) for image in images]
+    assert recipes[1] == {
+        "prompt": PROMPT,
+        "resolved_prompt": f"{served.trained_phrase} on a wooden table",
+        "negative_prompt": "blurred",
+        "seed": 8,
+        "inference_steps": 5,
+        "guidance_scale": 2.5,
+        "base": "embedded",
+        "base_digest": space.base().digest,
+        "fine_tune_version": 1,
+        "fine_tune_digest": served.artifact("weights.safetensors").sha256,
+        "code_revision": "0.1.0+git.abc",
+    }
+
+
+def test_the_recipe_of_one_picture_makes_that_picture_again(space, served):
+    _, images = made(space)
+    third = space.blobs.get(images[2].sha256)
+    recipe = read_recipe(third)
+    assert recipe
+    _, (again,) = made(space, sampling=replace(SAMPLING, seed=recipe["seed"], num_images=1))
+    assert again.sha256 == images[2].sha256
+    assert again.id != images[2].id
+    assert len({image.sha256 for image in images}) == 3
+
+
+def test_a_bare_picture_has_no_fine_tune(space):
+    generation, (image,) = made(space, "an apple on grass", replace(SAMPLING, num_images=1))
+    assert generation.fine_tune_id is None
+    recipe = read_recipe(space.blobs.get(image.sha256))
+    assert recipe
+    assert "fine_tune_version" not in recipe
+    lineage = lineage_of(space.records, image.id)
+    assert (lineage.generation, lineage.fine_tune, lineage.references) == (generation, None, ())
+    assert lineage.base == space.base()
+
+
+@pytest.mark.parametrize("error", [IncompatibleFineTune("another base"), MemoryError()])
+def test_nothing_is_recorded_when_the_generator_fails(space, served, error):
+    blobs = list(space.blobs)
+    space.generator.failure = error
+    with pytest.raises(type(error)):
+        made(space)
+    assert space.records.find(Generation) == []
+    assert space.records.find(GeneratedImage) == []
+    assert list(space.blobs) == blobs
+
+
+def test_a_prompt_that_cannot_be_resolved_records_nothing_not_even_the_base(space):
+    space.category(num_photos=0)
+    with pytest.raises(UnknownIdentifier, match="did you mean sks_fuji_apple"):
+        made(space, "sks_fuij_apple on grass")
+    assert space.records.find(BaseModelRef) == []
+    assert list(space.blobs) == []
+
+
+def test_damaged_weights_are_found_out(space, served):
+    space.blobs.damage(served.artifact("weights.safetensors").sha256)
+    with pytest.raises(CorruptArtifact):
+        made(space)
+    assert space.records.find(Generation) == []

@@ -1,0 +1,203 @@
+import os
+from dataclasses import replace
+
+import pytest
+from conftest import save_photo
+from PIL import Image
+
+from packshot.domain.errors import Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
+from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
+from packshot.imaging.decode import MAX_FILE_BYTES
+from packshot.imaging.folders import read_photos
+from packshot.services.references import add_references, check_references, freeze_references, remove_reference
+
+RIGHTS = Rights(source="our studio", license="CC0-1.0")
+
+
+@pytest.fixture
+def category(space):
+    return space.category("gala", 0)
+
+
+def added(space, category, *paths, rights=RIGHTS):
+    return add_references(space.records, space.blobs, category, read_photos(list(paths)), rights)
+
+
+def test_good_photos_are_accepted_with_their_bytes_size_caption_mask_and_rights(space, category):
+    folder = space.photos(2)
+    (folder / "00.txt").write_text("an apple\non grass")
+    Image.new("L", (160, 160), 0).save(folder / "00_mask.png")
+    with Image.open(folder / "00_mask.png") as mask:
+        mask.paste(255, (40, 40, 120, 120))
+        mask.save(folder / "00_mask.png")
+    first, second = added(space, category, folder)
+    assert first.accepted
+    assert second.accepted
+    assert space.blobs.get(first.original) == (folder / "00.png").read_bytes()
+    assert space.blobs.get(first.image or "").startswith(b"\x89PNG")
+    assert (first.width, first.height, first.caption, first.rights) == (160, 160, "an apple on grass", RIGHTS)
+    assert first.mask
+    assert first.mask in space.blobs
+    assert (second.caption, second.mask) == ("", None)
+    assert space.records.find(ReferenceImage) == [first, second]
+
+
+def test_a_file_that_is_no_picture_is_refused_and_its_bytes_are_kept(space, category):
+    file = space.folder / "photo.jpg"
+    file.write_text("this is not a photo")
+    (refused,) = added(space, category, file)
+    assert refused.refusal is RefusalReason.UNSUPPORTED_FORMAT
+    assert "photo.jpg" in refused.explanation
+    assert "plain text" in refused.explanation
+    assert refused.image is None
+    assert space.blobs.get(refused.original) == b"this is not a photo"
+    assert list(space.blobs) == [refused.original]
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_kept(space, category):
+    file = space.folder / "huge.jpg"
+    with file.open("wb") as stream:
+        os.truncate(stream.fileno(), MAX_FILE_BYTES + 1)
+    (refused,) = added(space, category, file)
+    assert refused.refusal is RefusalReason.FILE_TOO_LARGE
+    assert list(space.blobs) == []
+    assert added(space, category, file) == [refused]
+
+
+def test_one_refused_photo_does_not_spoil_the_others(space, category):
+    folder = space.photos(3)
+    (folder / "01.png").write_bytes((folder / "01.png").read_bytes()[:200])
+    taken = added(space, category, folder)
+    assert [image.refusal for image in taken] == [None, RefusalReason.TRUNCATED, None]
+
+
+def test_a_bad_mask_is_named_as_the_culprit(space, category):
+    folder = space.photos(1)
+    Image.new("L", (160, 160), 0).save(folder / "00_mask.png")
+    (refused,) = added(space, category, folder)
+    assert refused.refusal
+    assert "the mask of 00.png" in refused.explanation
+
+
+def test_adding_the_same_folder_again_changes_nothing(space, category):
+    folder = space.photos(4)
+    once = added(space, category, folder)
+    assert added(space, category, folder) == once
+    assert len(space.records.find(ReferenceImage)) == 4
+
+
+def test_the_same_photo_may_serve_two_categories(space, category):
+    folder = space.photos(1)
+    other = space.category("cox", 0)
+    assert added(space, category, folder)[0].id != added(space, other, folder)[0].id
+
+
+def test_a_near_duplicate_is_refused_with_the_name_of_the_other(space, category):
+    folder = space.photos(1)
+    with Image.open(folder / "00.png") as image:
+        image.convert("RGB").save(folder / "copy.jpg", quality=60)
+    first, second = added(space, category, folder)
+    assert first.accepted
+    assert second.refusal is RefusalReason.NEAR_DUPLICATE
+    assert "00.png" in second.explanation
+
+
+def test_a_near_duplicate_is_found_when_other_folders_hold_files_of_the_same_name(space, category):
+    one, two, copies = (space.folder / name for name in ("one", "two", "copies"))
+    for folder, seed in ((one, 1), (two, 2)):
+        folder.mkdir()
+        save_photo(folder / "photo.png", seed)
+    copies.mkdir()
+    with Image.open(one / "photo.png") as image:
+        image.convert("RGB").save(copies / "copy.jpg", quality=60)
+    assert all(image.accepted for image in added(space, category, one, two))
+    (copy,) = added(space, category, copies)
+    assert copy.refusal is RefusalReason.NEAR_DUPLICATE
+
+
+def test_a_file_that_cannot_be_read_is_an_error(space, category):
+    photos = read_photos([space.photos(1)])
+    photos = [replace(photos[0], path=space.folder / "gone.png")]
+    with pytest.raises(InvalidInput, match="gone.png"):
+        add_references(space.records, space.blobs, category, photos, RIGHTS)
+    assert space.records.find(ReferenceImage) == []
+
+
+@pytest.mark.parametrize(("count", "limit"), [(4, "at least 5"), (31, "at most 30")])
+def test_too_few_or_too_many_photos_freeze_nothing(space, category, count, limit):
+    added(space, category, space.photos(count))
+    with pytest.raises(ReferenceSetRefused, match=f"{count} usable .*{limit}"):
+        freeze_references(space.records, category)
+    assert space.records.find(ReferenceSet) == []
+
+
+def test_refused_photos_do_not_count(space, category):
+    folder = space.photos(5)
+    (folder / "04.png").write_text("no picture")
+    added(space, category, folder)
+    with pytest.raises(ReferenceSetRefused, match="4 usable"):
+        freeze_references(space.records, category)
+
+
+def test_a_frozen_set_holds_the_accepted_photos_and_a_split(space, category):
+    taken = added(space, category, space.photos(10))
+    frozen = freeze_references(space.records, category)
+    assert frozen.version == 1
+    assert set(frozen.image_ids) == {image.id for image in taken}
+    assert len(frozen.held_out_ids) == 2
+    assert set(frozen.held_out_ids) < set(frozen.image_ids)
+
+
+def test_freezing_again_without_a_change_is_the_same_set(space, category):
+    added(space, category, space.photos(6))
+    frozen = freeze_references(space.records, category)
+    assert freeze_references(space.records, category) == frozen
+    assert space.records.find(ReferenceSet) == [frozen]
+
+
+def test_another_photo_makes_another_version_and_leaves_the_first(space, category):
+    added(space, category, space.photos(5))
+    first = freeze_references(space.records, category)
+    added(space, category, space.photos(1, start=5))
+    second = freeze_references(space.records, category)
+    assert (second.version, len(second.image_ids)) == (2, 6)
+    assert second.digest != first.digest
+    assert space.records.get(ReferenceSet, first.id) == first
+
+
+def test_the_same_content_has_the_same_digest_in_every_category(space, category):
+    folder = space.photos(8)
+    other = space.category("cox", 0)
+    for each in (category, other):
+        added(space, each, folder)
+    assert freeze_references(space.records, category).digest == freeze_references(space.records, other).digest
+
+
+def test_a_photo_is_removed_while_no_set_holds_it(space, category):
+    added(space, category, space.photos(6))
+    remove_reference(space.records, category, "05.png")
+    assert [image.file_name for image in space.records.find(ReferenceImage)] == [f"0{n}.png" for n in range(5)]
+    freeze_references(space.records, category)
+    with pytest.raises(Conflict, match="01.png belongs to a frozen set"):
+        remove_reference(space.records, category, "01.png")
+    with pytest.raises(NotFound, match="'05.png'"):
+        remove_reference(space.records, category, "05.png")
+
+
+@pytest.mark.parametrize(
+    ("count", "freezable", "advice"),
+    [(3, False, "at least 5"), (6, True, "none is held out"), (12, True, None), (31, False, "until 30 are left")],
+)
+def test_the_report_says_what_would_make_the_set_better(space, category, count, freezable, advice):
+    added(space, category, space.photos(count))
+    report = check_references(space.records, category)
+    assert report.freezable is freezable
+    assert len(report.accepted) == count
+    assert len(report.advice) == (advice is not None)
+    assert advice is None or advice in report.advice[0]
+
+
+def test_missing_rights_are_reported(space, category):
+    added(space, category, space.photos(8), rights=Rights())
+    (advice,) = check_references(space.records, category).advice
+    assert "licence" in advice
