@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.progress import track
-
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
 from training.settings import grocery_folder, section, work_folder
 
@@ -44,7 +43,11 @@ def main() -> None:
     np.save(folder / "images.kept.npy", images[:kept])
     np.save(folder / "masks.kept.npy", masks[:kept])
     (folder / "index.part").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name, target in (("images.kept.npy", "images.npy"), ("masks.kept.npy", "masks.npy"), ("index.part", "index.jsonl")):
+    for name, target in (
+        ("images.kept.npy", "images.npy"),
+        ("masks.kept.npy", "masks.npy"),
+        ("index.part", "index.jsonl"),
+    ):
         (folder / name).replace(folder / target)
     for name in ("images.part", "masks.part"):
         (folder / name).unlink()

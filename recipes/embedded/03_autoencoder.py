@@ -18,7 +18,6 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
-
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
 from training.run import Run
 from training.settings import grocery_folder, section, work_folder
@@ -176,7 +175,9 @@ def reconstruct(autoencoder: AutoencoderKL, pictures: list[np.ndarray]) -> np.nd
     """uint8 pictures through encoder (mean) and decoder."""
     parts = []
     for start in range(0, len(pictures), 16):
-        decoded = autoencoder.decode(autoencoder.encode(to_tensor(np.stack(pictures[start : start + 16]))).latent_dist.mean)
+        decoded = autoencoder.decode(
+            autoencoder.encode(to_tensor(np.stack(pictures[start : start + 16]))).latent_dist.mean
+        )
         parts.append(decoded.sample.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)
 

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from rich.progress import Progress, track
 from torch.nn import functional
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
 from training.run import Run, load_ema, new_ema, update_ema
 from training.settings import section, work_folder
 from training.words import save_tokenizer, train_tokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
 def main() -> None:
@@ -165,7 +170,9 @@ class Trainer:
         count, total = len(chosen), self.noise.config.num_train_timesteps
         latents = torch.from_numpy(self.latents[chosen, generator.integers(2, size=count)]).float()
         ids = torch.stack([self.caption(index, generator) for index in chosen])
-        timesteps = torch.from_numpy(((generator.permutation(count) + generator.random(count)) / count * total).astype(int))
+        timesteps = torch.from_numpy(
+            ((generator.permutation(count) + generator.random(count)) / count * total).astype(int)
+        )
         noise = torch.randn_like(latents)
         noisy = self.noise.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
         states = self.modules["text_encoder"](ids)[0]
@@ -196,7 +203,9 @@ class Trainer:
             chosen = generator.permutation(self.corpus.indices("validation"))[:192]
             loss = np.mean([self.loss(part, generator).item() for part in np.array_split(chosen, 4)])
         with (folder / "validation.jsonl").open("a") as file:
-            file.write(json.dumps({"step": run.step, "minutes": round(run.spent_s / 60, 1), "loss": round(loss, 5)}) + "\n")
+            file.write(
+                json.dumps({"step": run.step, "minutes": round(run.spent_s / 60, 1), "loss": round(loss, 5)}) + "\n"
+            )
         self.draw_sheet(folder / f"sheet-{run.step:05d}.png")
         load_ema(self.modules, trained)
 

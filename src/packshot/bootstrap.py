@@ -77,7 +77,7 @@ class Workspace:
             str(bundled) if source == "embedded" else source
             for source, bundled in zip(chosen, (JUDGE_EMBEDDER_FOLDER, JUDGE_CLIP_FOLDER), strict=True)
         )
-        return TransformersJudge(embedder, clip, device=self.settings.device)
+        return TransformersJudge(embedder, clip, device=self._device)
 
     @cached_property
     def executor(self) -> Executor:
@@ -107,11 +107,18 @@ class Workspace:
         return {JobKind.TRAINING: train}
 
     @cached_property
+    def _device(self) -> str:
+        import torch
+
+        chosen = self.settings.device
+        return chosen if chosen != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
     def _diffusers_bases(self):  # type: ignore[no-untyped-def]
         from packshot.diffusion.bases import DiffusersBaseModels
         from packshot.embedded import BASE_FOLDER
 
-        return DiffusersBaseModels(embedded_folder=BASE_FOLDER, device=self.settings.device)
+        return DiffusersBaseModels(embedded_folder=BASE_FOLDER, device=self._device)
 
     @cached_property
     def _diffusers_generator(self):  # type: ignore[no-untyped-def]
@@ -132,7 +139,9 @@ def create_workspace(settings: Settings) -> Workspace:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WorkspaceUnusable(f"cannot make {home} ({error.strerror}); set PACKSHOT_HOME to another folder") from error
+        raise WorkspaceUnusable(
+            f"cannot make {home} ({error.strerror}); set PACKSHOT_HOME to another folder"
+        ) from error
     return _workspace(settings, SqlRecords.create(home / DATABASE))
 
 
@@ -162,10 +171,13 @@ def code_revision() -> str:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return __version__
-    described = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--abbrev=12", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # no git on this machine
+        return __version__
     return f"{__version__}+git.{described.stdout.strip()}" if described.returncode == 0 else __version__

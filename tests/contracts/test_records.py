@@ -213,8 +213,8 @@ class RecordsContract:
         [
             "sks_honeycrisp_apple",
             "SKS_Honeycrisp_Apple",
-            "ｓｋｓ_honeycrisp_apple",  # noqa: RUF001 full width, NFKC
-            "sks_honeycrisp_аpple",  # noqa: RUF001 a Cyrillic letter
+            "ｓｋｓ_honeycrisp_apple",
+            "sks_honeycrisp_аpple",
             "sks_h0neycr1sp_app1e",
         ],
     )

@@ -1,19 +1,14 @@
 """From photos to pictures by the command line, with a tiny random base: every step, every record, every output."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_photo
 from fixtures_pipelines import save_pipeline
+from shell import PATH, prepare, train, weights_of
 from tiny_judges import clip, vit
 
 from packshot.imaging.recipe import read_recipe
-
-PATH = "produce/apple/fuji"
-QUICK = ["batch_size=2", "rank=2", "num_class_images=2", "class_inference_steps=2", "checkpoint_every_steps=2"]
-SETTINGS = [argument for value in QUICK for argument in ("--set", value)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,30 +32,11 @@ def models(tmp_path_factory) -> Path:
 def ready(new_shell, models, tmp_path):
     """A workspace with a frozen category of eight photos, and ways to train it."""
     shell = new_shell(
-        PACKSHOT_JUDGE_EMBEDDER=str(models / "embedder"), PACKSHOT_JUDGE_CLIP=str(models / "clip"), PACKSHOT_DEVICE="cpu"
+        PACKSHOT_JUDGE_EMBEDDER=str(models / "embedder"),
+        PACKSHOT_JUDGE_CLIP=str(models / "clip"),
     )
     prepare(shell, tmp_path)
     return shell
-
-
-def prepare(shell, tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir(exist_ok=True)
-    for seed in range(8):
-        save_photo(folder / f"{seed}.png", seed)
-    shell("category", "add", PATH, "--class-noun", "apple")
-    shell("references", "add", PATH, folder, "--source", "our studio", "--license", "CC0-1.0")
-    shell("references", "freeze", PATH)
-
-
-def train(shell, models: Path, *more: object, steps: int = 3, run: Callable | None = None):
-    arguments = ["train", PATH, "--base", models / "base", "--steps", steps, *SETTINGS, *more]
-    return (run or shell)(*arguments)
-
-
-def weights_of(shell, version: int = 1) -> str:
-    artifacts = shell("show", f"{PATH}@{version}", "--json").json["fine_tune"]["artifacts"]
-    return next(each["sha256"] for each in artifacts if each["name"] == "weights.safetensors")
 
 
 def test_the_whole_way_from_photos_to_pictures_and_back(ready, models, tmp_path):
@@ -190,6 +166,15 @@ def test_a_prompt_that_names_nothing_known_records_nothing(ready, models):
 def test_without_its_judge_an_evaluation_fails_and_records_nothing(ready, models, new_shell, tmp_path):
     train(ready, models)
     before = ready.stored()
-    failed = type(ready)(ready.home, {**ready.env, "PACKSHOT_JUDGE_CLIP": str(tmp_path / "none")})("evaluate", PATH, code=1)
+    failed = type(ready)(ready.home, {**ready.env, "PACKSHOT_JUDGE_CLIP": str(tmp_path / "none")})(
+        "evaluate", PATH, code=1
+    )
     assert "none" in failed.err
     assert ready.stored() == before
+
+
+def test_pictures_that_cannot_be_written_to_their_folder_are_kept_in_the_workspace(ready, models, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    failed = ready("generate", "an apple", "--steps", 2, "--base", models / "base", "--out", tmp_path / "file", code=2)
+    assert f"cannot write to {tmp_path / 'file'}" in failed.err
+    assert len(ready.stored()["generated_image"]) == 1

@@ -65,11 +65,11 @@ print(json.dumps(outcomes))
 SPELLINGS = (
     "sks_oil_iron_apple",
     "SKS_Oil_Iron_Apple",
-    "ｓｋｓ_oil_iron_apple",  # noqa: RUF001 full width
-    "sks_oil_iron_аpple",  # noqa: RUF001 Cyrillic
-    "sks_οil_iron_apple",  # noqa: RUF001 Greek
+    "ｓｋｓ_oil_iron_apple",
+    "sks_oil_iron_аpple",
+    "sks_οil_iron_apple",
     "sks_0il_ir0n_app1e",
-    "sks_oıl_iron_apple".replace("ı", "í"),  # noqa: RUF001 an accent
+    "sks_oıl_iron_apple".replace("ı", "í"),
     "sks_oil_lron_apple",
 )
 

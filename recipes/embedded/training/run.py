@@ -43,7 +43,7 @@ class Run:
         if not path.is_file():
             return False
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file}
             state = json.loads(file.metadata()["state"])
         self.step, self.spent_s, self.extra = state["step"], state["spent_s"], state["extra"]
         for name, module in self._modules.items():

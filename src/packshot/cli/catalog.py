@@ -72,7 +72,9 @@ def show_(path: Path_, as_json: Json = False) -> None:
 
         def text() -> str:
             category, newest = summary.category, summary.newest_set
-            versions = [f"  {each.version}  {each.method}  {each.created_at:%Y-%m-%d %H:%M}" for each in summary.fine_tunes]
+            versions = [
+                f"  {each.version}  {each.method}  {each.created_at:%Y-%m-%d %H:%M}" for each in summary.fine_tunes
+            ]
             return "\n".join(
                 [
                     f"path        {category.path}{' (retired)' if category.retired_at else ''}",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from packshot.cli.models import scores_text
-from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
+from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace, write_files
 from packshot.cli.training import read_values, watching
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
@@ -77,9 +77,9 @@ def demo(
                 watch=watching(),
                 stop=stop,
             )
-        out.mkdir(parents=True, exist_ok=True)
-        sheet = out / f"{chosen.identifier}-v{fine_tune.version}.png"
-        sheet.write_bytes(space.blobs.get(next(each for each in evaluation.artifacts if each.name == SHEET).sha256))
+        drawn = next(each for each in evaluation.artifacts if each.name == SHEET)
+        name = f"{chosen.identifier}-v{fine_tune.version}.png"
+        (sheet,) = write_files(out, {name: space.blobs.get(drawn.sha256)})
         show(
             {"category": chosen, "fine_tune": fine_tune, "evaluation": evaluation, "sheet": str(sheet)},
             as_json,

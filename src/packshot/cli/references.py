@@ -32,7 +32,9 @@ def add(
 
         def text() -> str:
             accepted = sum(image.accepted for image in taken)
-            refusals = [f"  {image.file_name}: {image.refusal}: {image.explanation}" for image in taken if image.refusal]
+            refusals = [
+                f"  {image.file_name}: {image.refusal}: {image.explanation}" for image in taken if image.refusal
+            ]
             return "\n".join([f"{accepted} accepted, {len(refusals)} refused", *refusals])
 
         show(taken, as_json, text)

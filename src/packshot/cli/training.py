@@ -131,7 +131,9 @@ def worker(
         done: list[Job] = []
         with progress_shown() as report, interruptible() as stop:
             while not stop():
-                ended = work_on_one(space.records, space.handlers, job_id=job, lease=space.lease, report=report, stop=stop)
+                ended = work_on_one(
+                    space.records, space.handlers, job_id=job, lease=space.lease, report=report, stop=stop
+                )
                 if ended is None:
                     break
                 say(f"job {ended.id} {ended.status} {ended.message}".rstrip())

@@ -86,23 +86,27 @@ def photo_categories(folder: Path, class_noun: str) -> list[DemoCategory]:
     ]
 
 
-def take_in(models: DemoModels, wanted: DemoCategory, seed: int) -> Category:
-    """Add the category, its photos and a frozen set, unless they are there; a seeded choice where there are many."""
+def take_in(models: DemoModels, wanted: DemoCategory) -> Category:
+    """Add the category, its photos and a frozen set, unless they are there.
+
+    Where there are many photos the choice is the same each time, whatever the training's seed, so that demos with
+    several seeds do not heap up photos.
+    """
     try:
         category = category_at(models.records, wanted.path, models.namespace)
     except NotFound:
         category = add_category(
             models.records, path=wanted.path, class_noun=wanted.class_noun, namespace=models.namespace
         )
-    add_references(models.records, models.blobs, category, _choose(read_photos([wanted.folder]), seed), wanted.rights)
+    add_references(models.records, models.blobs, category, _choose(read_photos([wanted.folder])), wanted.rights)
     freeze_references(models.records, category)
     return category
 
 
-def _choose(photos: Sequence[Photo], seed: int) -> Sequence[Photo]:
+def _choose(photos: Sequence[Photo]) -> Sequence[Photo]:
     if len(photos) <= NUM_PHOTOS:
         return photos
-    chosen = sorted(random.Random(seed).sample(range(len(photos)), NUM_PHOTOS))
+    chosen = sorted(random.Random(0).sample(range(len(photos)), NUM_PHOTOS))
     return [photos[index] for index in chosen]
 
 
@@ -121,7 +125,7 @@ def run_demo(
     Raises:
         Interrupted: ``stop()`` became true; the same demo again goes on from there.
     """
-    taken = [take_in(models, wanted, config.seed) for wanted in categories]
+    taken = [take_in(models, wanted) for wanted in categories]
     plan = plan_training(models.records, taken[0], models.base, config, models.code_revision)
     job = see_through(
         models.records, models.handlers, plan.job.id, lease=models.lease, report=report, watch=watch, stop=stop

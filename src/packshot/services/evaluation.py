@@ -85,7 +85,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure ``fine_tune`` against its bare base; the record, a JSON report and a sheet are kept.
 
-    Nearest-category accuracy chooses among the categories of the same class noun that have a frozen set; without
+    Nearest-category accuracy chooses among the live categories of the same class noun that have a frozen set; without
     any, among all other categories; without those, between the references and the bare base's class pictures.
 
     Raises:
@@ -156,7 +156,7 @@ def _rivals(records: Records, blobs: Blobs, judge: Judge, category: Category) ->
     others = [
         other
         for other in records.find(Category, namespace=category.namespace)
-        if other.id != category.id and records.find(ReferenceSet, category_id=other.id)
+        if other.id != category.id and other.retired_at is None and records.find(ReferenceSet, category_id=other.id)
     ]
     same_class = [other for other in others if other.class_noun == category.class_noun]
     return {

@@ -1,6 +1,7 @@
 """Use cases of training: plan a run as a job, carry it out, publish the fine-tune. Knows no tensor."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def run_training(
 ) -> FineTune:
     """Carry out the training of ``job`` and publish its fine-tune: exactly once, however often it is tried.
 
+    What was kept in ``workdir`` to go on from goes once the fine-tune is published.
+
     Raises:
         Interrupted: ``stop()`` became true; a checkpoint is kept in ``workdir``.
         StaleAttempt: another worker took over; nothing was published.
@@ -97,7 +100,10 @@ def run_training(
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
     published = records.find(FineTune, training_run_id=run.id)
-    fine_tune = published[0] if published else _train(job, run, category, records, blobs, trainer, X)
+    checkpoints = workdir / run.id
+    if published:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return published[0]
     frozen = records.get(ReferenceSet, run.reference_set_id)
     token = trained_token(category.identifier, frozen.digest)
     phrase = trained_phrase(token, category.class_noun)
@@ -108,7 +114,7 @@ def run_training(
         token=token,
         trained_phrase=phrase,
         config=run.config,
-        workdir=workdir / run.id,
+        workdir=checkpoints,
         cachedir=cachedir,
     )
     trained = trainer.train(task, report=report, stop=stop)
@@ -128,6 +134,7 @@ def run_training(
             created_at=now(),
         )
         records.add(fine_tune)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return fine_tune
 
 

@@ -65,7 +65,9 @@ def test_a_class_noun_is_plain_words(noun):
     assert check_class_noun(noun) == noun
 
 
-@pytest.mark.parametrize("noun", ["", "Apple", "apple ", "an  apple", "red bell pepper box", "apple7", "<apple>", "a" * 41])
+@pytest.mark.parametrize(
+    "noun", ["", "Apple", "apple ", "an  apple", "red bell pepper box", "apple7", "<apple>", "a" * 41]
+)
 def test_any_other_class_noun_is_refused(noun):
     with pytest.raises(InvalidInput, match="is not a class noun"):
         check_class_noun(noun)
@@ -78,7 +80,19 @@ def test_an_identifier_is_words_joined_by_underscores(identifier):
 
 @pytest.mark.parametrize(
     "identifier",
-    ["", "apple", "_apple", "sks_", "sks__apple", "SKS_apple", "7_up", "sks_аpple", "sks-apple", "sks apple", "a_" + "b" * 63],
+    [
+        "",
+        "apple",
+        "_apple",
+        "sks_",
+        "sks__apple",
+        "SKS_apple",
+        "7_up",
+        "sks_аpple",
+        "sks-apple",
+        "sks apple",
+        "a_" + "b" * 63,
+    ],
 )
 def test_any_other_identifier_is_refused(identifier):
     with pytest.raises(InvalidIdentifier, match="is not an identifier"):
@@ -137,10 +151,72 @@ def test_pairs_that_look_alike_in_print_are_one(one, other):
 
 
 def test_ordinary_names_stay_apart():
-    names = """fuji gala golden granny-smith pink-lady honeycrisp royal-gala braeburn jonagold red-delicious cox
-        pear peach plum lime lemon melon lettuce leek beet beer bear milk mild malt salt cola coke cake lake
-        orange mango kiwi papaya onion corn carrot oat oats rice rye wine vine type-1 type-2 type-3 sku-10 sku-19
-        sku-24 sku-42 sku-67 sku-76 sku-69 sku-96 v1 v2 v3 v4 v5 v6 v7 v8 v9 v0""".split()
+    names = [
+        "fuji",
+        "gala",
+        "golden",
+        "granny-smith",
+        "pink-lady",
+        "honeycrisp",
+        "royal-gala",
+        "braeburn",
+        "jonagold",
+        "red-delicious",
+        "cox",
+        "pear",
+        "peach",
+        "plum",
+        "lime",
+        "lemon",
+        "melon",
+        "lettuce",
+        "leek",
+        "beet",
+        "beer",
+        "bear",
+        "milk",
+        "mild",
+        "malt",
+        "salt",
+        "cola",
+        "coke",
+        "cake",
+        "lake",
+        "orange",
+        "mango",
+        "kiwi",
+        "papaya",
+        "onion",
+        "corn",
+        "carrot",
+        "oat",
+        "oats",
+        "rice",
+        "rye",
+        "wine",
+        "vine",
+        "type-1",
+        "type-2",
+        "type-3",
+        "sku-10",
+        "sku-19",
+        "sku-24",
+        "sku-42",
+        "sku-67",
+        "sku-76",
+        "sku-69",
+        "sku-96",
+        "v1",
+        "v2",
+        "v3",
+        "v4",
+        "v5",
+        "v6",
+        "v7",
+        "v8",
+        "v9",
+        "v0",
+    ]
     folds = {fold_look_alikes(derive_identifier(f"produce/{name}", "item")) for name in names}
     assert len(folds) == len(names)
 
@@ -157,7 +233,9 @@ def test_two_article_numbers_never_look_alike(one, other):
 
 
 def test_an_identifier_that_looks_like_one_in_use_is_taken_and_the_message_names_it():
-    with pytest.raises(IdentifierTaken, match=r"sks_h0neycrisp_apple.*sks_honeycrisp_apple. of produce/apple/fuji.*in use"):
+    with pytest.raises(
+        IdentifierTaken, match=r"sks_h0neycrisp_apple.*sks_honeycrisp_apple. of produce/apple/fuji.*in use"
+    ):
         check_available("sks_h0neycrisp_apple", [category("sks_honeycrisp_apple")])
 
 

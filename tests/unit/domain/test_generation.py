@@ -71,14 +71,23 @@ def test_a_phrase_with_backslashes_is_taken_literally():
     assert rewrite_prompt("sks_fuji_apple", subject, r"\1 \g<0>") == r"\1 \g<0>"
 
 
-@pytest.mark.parametrize("prompt", ["an apple on grass", "sks fuji apple", "sks-fuji-apple", "a - b", "_ alone", "fuji"])
+@pytest.mark.parametrize(
+    "prompt", ["an apple on grass", "sks fuji apple", "sks-fuji-apple", "a - b", "_ alone", "fuji"]
+)
 def test_prose_names_no_subject(prompt):
     assert find_subject(prompt, CATALOG) is None
 
 
 @pytest.mark.parametrize(
     "prompt",
-    ["sks_fujl_apple on grass", "sks_fuji_apples", "sks_fuji_аpple", "sks_fuij_apple", "sks_fuji", "sks_fuji_apple\u0301"],
+    [
+        "sks_fujl_apple on grass",
+        "sks_fuji_apples",
+        "sks_fuji_аpple",
+        "sks_fuij_apple",
+        "sks_fuji",
+        "sks_fuji_apple\u0301",
+    ],
 )
 def test_an_unknown_identifier_is_an_error_that_names_the_near_one(prompt):
     with pytest.raises(UnknownIdentifier, match="did you mean .*sks_fuji_apple"):
@@ -121,7 +130,9 @@ def test_empty_and_endless_prompts_are_refused(prompt):
 
 
 @pytest.mark.parametrize(
-    "char", ["<", ">", "＜", "﹥", "\x00", "\x07", "\x0b", "\r", "\x1b", "\x7f", "\x9b", "\udcff"], ids=lambda char: f"U+{ord(char):04X}"
+    "char",
+    ["<", ">", "＜", "﹥", "\x00", "\x07", "\x0b", "\r", "\x1b", "\x7f", "\x9b", "\udcff"],
+    ids=lambda char: f"U+{ord(char):04X}",
 )
 def test_model_tokens_and_control_characters_are_refused(char):
     with pytest.raises(InvalidPrompt, match="remove control characters and angle brackets"):

@@ -3,7 +3,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from packshot.domain.errors import Conflict, StaleAttempt
-from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobKind, JobStatus, check_attempt, claim, claimable, finish, heartbeat
+from packshot.domain.jobs import (
+    MAX_ATTEMPTS,
+    Job,
+    JobKind,
+    JobStatus,
+    check_attempt,
+    claim,
+    claimable,
+    finish,
+    heartbeat,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=20)

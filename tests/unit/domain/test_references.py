@@ -66,5 +66,7 @@ def test_five_to_thirty_photos_make_a_set(count):
 
 @pytest.mark.parametrize(("count", "limit"), [(0, "at least 5"), (4, "at least 5"), (31, "at most 30")])
 def test_fewer_or_more_do_not_and_the_message_says_how_to_mend_it(count, limit):
-    with pytest.raises(ReferenceSetRefused, match=f"produce/apple/fuji has {count} usable .*{limit}.*packshot references"):
+    with pytest.raises(
+        ReferenceSetRefused, match=f"produce/apple/fuji has {count} usable .*{limit}.*packshot references"
+    ):
         check_freezable(photos(count), "produce/apple/fuji")

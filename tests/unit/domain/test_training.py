@@ -103,7 +103,9 @@ def test_a_resolution_is_a_multiple_of_eight():
 
 
 def test_an_unknown_key_names_the_near_one():
-    with pytest.raises(InvalidConfiguration, match="unknown configuration key 'lerning_rate'; did you mean learning_rate"):
+    with pytest.raises(
+        InvalidConfiguration, match="unknown configuration key 'lerning_rate'; did you mean learning_rate"
+    ):
         parse_config({"lerning_rate": 1}, base_resolution=128)
 
 

@@ -13,7 +13,9 @@ from packshot.domain.evaluation import Evaluation, Outcome
 from packshot.domain.models import FineTune
 from packshot.services.evaluation import REPORT, SHEET, Suite, evaluate, newest_evaluation
 
-SUITE = Suite(scenes=("on grass", "on wood", "on tiles"), images_per_scene=2, class_images=3, inference_steps=1, seed=50)
+SUITE = Suite(
+    scenes=("on grass", "on wood", "on tiles"), images_per_scene=2, class_images=3, inference_steps=1, seed=50
+)
 
 
 def measured(space, fine_tune, **options) -> Evaluation:

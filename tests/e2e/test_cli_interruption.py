@@ -1,0 +1,121 @@
+"""Trainings that are killed, interrupted or left to the background, in real processes."""
+
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures_pipelines import save_pipeline
+from shell import PATH, SETTINGS, prepare, train, weights_of
+
+STEPS = 400
+LEASE = {"PACKSHOT_LEASE_S": "1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_pipeline(folder / "base")
+    return folder
+
+
+@pytest.fixture
+def ready(new_shell, tmp_path):
+    shell = new_shell(**LEASE)
+    prepare(shell, tmp_path)
+    return shell
+
+
+@pytest.fixture
+def uninterrupted(new_shell, models, tmp_path) -> str:
+    """The digest of the weights of the same training in another workspace, left in peace."""
+    other = new_shell("other", **LEASE)
+    prepare(other, tmp_path)
+    train(other, models, steps=STEPS)
+    return weights_of(other)
+
+
+def in_the_middle(shell, process: "subprocess.Popen[str]") -> None:
+    """Wait until a checkpoint is there; fail when the process ends before."""
+    pause = threading.Event()
+    while not list((shell.home / "runs").glob("*/step-*")):
+        assert process.poll() is None, process.communicate()
+        pause.wait(0.005)
+
+
+def jobs(shell) -> list[tuple[str, int]]:
+    from packshot.domain.jobs import Job
+    from packshot.storage.records import SqlRecords
+
+    with SqlRecords.open(shell.home / "packshot.db") as records:
+        return [(job.status.value, job.attempt) for job in records.find(Job)]
+
+
+def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(ready, models, uninterrupted):
+    process = train(ready, models, steps=STEPS, run=ready.start)
+    in_the_middle(ready, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert jobs(ready) == [("running", 1)]
+    again = train(ready, models, steps=STEPS)
+    assert "going on with run" in again.err
+    assert jobs(ready) == [("succeeded", 2)]
+    assert weights_of(ready) == uninterrupted
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(ready, models, uninterrupted):
+    process = train(ready, models, steps=STEPS, run=ready.start)
+    in_the_middle(ready, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "interrupted: " in err
+    assert "Traceback" not in err
+    assert jobs(ready) == [("queued", 1)]
+    assert "going on with run" in train(ready, models, steps=STEPS).err
+    assert jobs(ready) == [("succeeded", 2)]
+    assert weights_of(ready) == uninterrupted
+
+
+def test_a_detached_training_runs_in_the_background(ready, models):
+    started = train(ready, models, "--detach", "--json").json
+    assert set(started) == {"job_id", "run_id"}
+    pause = threading.Event()
+    while jobs(ready)[0][0] in {"queued", "running"}:
+        pause.wait(0.1)
+    assert jobs(ready) == [("succeeded", 1)]
+    assert ready("show", PATH, "--json").json["run"]["id"] == started["run_id"]
+
+
+def test_a_queued_training_is_done_by_a_worker(ready, models):
+    """As after an interruption: the run waits, and any worker of the workspace takes it."""
+    process = ready.start("train", PATH, "--base", models / "base", "--steps", STEPS, *SETTINGS)
+    in_the_middle(ready, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    (done,) = ready("worker", "--json").json
+    assert (done["status"], done["attempt"]) == ("succeeded", 2)
+    assert ready("worker").out == "no job waits\n"
+
+
+def test_a_base_that_changed_since_fails_the_job_with_its_cause(ready, tmp_path):
+    base = save_pipeline(tmp_path / "base")
+    process = ready.start("train", PATH, "--base", base, "--steps", STEPS, *SETTINGS)
+    in_the_middle(ready, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    (base / "scheduler" / "scheduler_config.json").write_text("{}")
+    (failed,) = ready("worker", "--json").json
+    assert failed["status"] == "failed"
+    assert str(base) in failed["message"]
