@@ -14,15 +14,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PACKSHOT_", extra="ignore", frozen=True)
 
-    home: Path = Field(default=Path(".packshot"), description="The workspace folder: database, blobs, checkpoints, caches.")
+    home: Path = Field(
+        default=Path(".packshot"), description="The workspace folder: database, blobs, checkpoints, caches."
+    )
     namespace: str = Field(
-        DEFAULT_NAMESPACE,
+        default=DEFAULT_NAMESPACE,
         pattern=r"^[a-z][a-z0-9]{0,15}$",
         description="The namespace of identifiers, and their first word.",
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
-    lease_s: float = Field(default=20.0, ge=1, le=3600, description="Seconds until a silent worker's job is free again.")
+    lease_s: float = Field(
+        default=20.0, ge=1, le=3600, description="Seconds until a silent worker's job is free again."
+    )
     judge_embedder: str = Field(default="embedded", description="Folder or hub id of the image embedder that judges.")
     judge_clip: str = Field(default="embedded", description="Folder or hub id of the CLIP model that judges adherence.")
 

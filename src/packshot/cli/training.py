@@ -124,20 +124,29 @@ def worker(
     job: Annotated[str | None, typer.Option("--job", help="Work on this job alone.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Work on queued jobs until none is left."""
-    from packshot.services.jobs import work_on_one
+    """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now."""
+    from packshot.services.jobs import see_through, work_on_one
 
     with workspace() as space:
         done: list[Job] = []
         with progress_shown() as report, interruptible() as stop:
-            while not stop():
-                ended = work_on_one(
-                    space.records, space.handlers, job_id=job, lease=space.lease, report=report, stop=stop
+            if job:
+                done.append(
+                    see_through(
+                        space.records,
+                        space.handlers,
+                        job,
+                        lease=space.lease,
+                        report=report,
+                        watch=watching(),
+                        stop=stop,
+                    )
                 )
+            while not job and not stop():
+                ended = work_on_one(space.records, space.handlers, lease=space.lease, report=report, stop=stop)
                 if ended is None:
                     break
-                say(f"job {ended.id} {ended.status} {ended.message}".rstrip())
                 done.append(ended)
-                if job:
-                    break
+        for each in done:
+            say(f"job {each.id} {each.status} {each.message}".rstrip())
         show(done, as_json, lambda: f"{len(done)} jobs done" if done else "no job waits")

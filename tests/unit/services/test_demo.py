@@ -3,10 +3,10 @@ from datetime import timedelta
 import pytest
 from conftest import GREEN
 
-from packshot.domain.errors import InvalidInput
+from packshot.domain.errors import Interrupted, InvalidInput
 from packshot.domain.models import AliasEvent, FineTune
 from packshot.domain.references import ReferenceImage, Rights
-from packshot.domain.training import TrainingConfig
+from packshot.domain.training import TrainingConfig, TrainingRun
 from packshot.services.catalog import category_at
 from packshot.services.demo import NUM_PHOTOS, DemoModels, photo_categories, run_demo, sample_categories
 from packshot.services.evaluation import Suite
@@ -16,7 +16,7 @@ from packshot.services.models import serving_fine_tune
 SUITE = Suite(scenes=("on grass", "on wood"), images_per_scene=1, class_images=1, inference_steps=1)
 
 
-def demo(space, categories):
+def demo(space, categories, *, stop=never_stop, **config):
     models = DemoModels(
         records=space.records,
         blobs=space.blobs,
@@ -28,8 +28,8 @@ def demo(space, categories):
         code_revision="rev",
         namespace="sks",
     )
-    config = TrainingConfig(steps=2)
-    return run_demo(models, categories, config, SUITE, report=no_report, watch=lambda _: None, stop=never_stop)
+    settings = TrainingConfig(**{"steps": 2, **config})
+    return run_demo(models, categories, settings, SUITE, report=no_report, watch=lambda _: None, stop=stop)
 
 
 def test_photos_become_a_serving_fine_tune_and_sibling_folders_its_rivals(space):
@@ -74,3 +74,22 @@ def test_the_sample_catalog_is_departments_of_classes_of_varieties(space):
     (category,) = sample_categories(space.folder / "catalog")
     assert (category.path, category.class_noun, category.folder) == ("produce/bell-pepper/red", "bell pepper", folder)
     assert category.rights == Rights(source="rendered by recipes/embedded", license="Apache-2.0")
+
+
+def test_demos_with_other_seeds_take_the_same_photos(space):
+    categories = photo_categories(space.photos(NUM_PHOTOS + 3, name="catalog/fuji"), "apple")
+    demo(space, categories)
+    taken = space.records.find(ReferenceImage)
+    demo(space, categories, seed=1)
+    assert space.records.find(ReferenceImage) == taken
+
+
+def test_an_interrupted_demo_goes_on_with_its_run(space):
+    categories = photo_categories(space.photos(6, name="catalog/fuji"), "apple")
+    steps: list[int] = []
+    space.trainer.before_step = steps.append
+    with pytest.raises(Interrupted):
+        demo(space, categories, stop=lambda: len(steps) == 2)
+    demo(space, categories)
+    assert len(space.records.find(TrainingRun)) == 1
+    assert steps == [1, 2, 2]

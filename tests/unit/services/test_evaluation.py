@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import GREEN, RED
+from fake_models import FakeGenerator
 from PIL import Image
 
 from packshot.domain.errors import NotFound
 from packshot.domain.evaluation import Evaluation, Outcome
 from packshot.domain.models import FineTune
+from packshot.services.catalog import retire_category
 from packshot.services.evaluation import REPORT, SHEET, Suite, evaluate, newest_evaluation
 
 SUITE = Suite(
@@ -142,3 +144,37 @@ def test_nothing_is_recorded_when_a_model_fails(space, red):
     with pytest.raises(MemoryError):
         measured(space, red)
     assert space.records.find(Evaluation) == []
+
+
+def test_a_retired_category_is_no_rival(space, red):
+    space.category("gala", 5, colour=GREEN, start=100)
+    retire_category(space.records, "produce/apple/gala")
+    assert measured(space, red).rivals == ("(generic apple)",)
+
+
+def test_a_model_whose_class_pictures_change_has_drifted_and_leaked(space, red):
+    class LeakyGenerator(FakeGenerator):
+        def generate(self, base, fine_tune, prompts, sampling, *, report):
+            if fine_tune:
+                prompts = [prompt.replace("an apple", f"a {fine_tune.record.trained_phrase}") for prompt in prompts]
+            return super().generate(base, fine_tune, prompts, sampling, report=report)
+
+    space.generator = LeakyGenerator()
+    scores = measured(space, red).fine_tune
+    assert scores.prior_drift > 0.5
+    assert scores.prior_leak > 0.9
+
+
+def test_both_models_draw_with_the_same_seeds_steps_and_guidance(space, red):
+    asked = []
+
+    class Recorder(FakeGenerator):
+        def generate(self, base, fine_tune, prompts, sampling, *, report):
+            asked.append((fine_tune is not None, sampling))
+            return super().generate(base, fine_tune, prompts, sampling, report=report)
+
+    space.generator = Recorder()
+    measured(space, red)
+    assert [whose for whose, _ in asked] == [True, True, False, False]
+    assert [sampling for _, sampling in asked[:2]] == [sampling for _, sampling in asked[2:]]
+    assert [(sampling.seed, sampling.num_images) for _, sampling in asked[:2]] == [(50, 2), (50, 3)]

@@ -165,3 +165,41 @@ def test_an_interrupted_run_goes_on_where_it_stopped(space):
     assert again
     space.train(again, no_report, never_stop)
     assert steps == [1, 2, 3, 4, 4, 5, 6]
+
+
+def checkpoints(space, run) -> list[str]:
+    return [path.name for path in (space.folder / "runs" / run.id).glob("*")]
+
+
+def test_the_checkpoints_go_when_the_fine_tune_is_published_and_not_before(space):
+    category = space.category()
+    plan, other = space.plan(category, steps=6), space.plan(category, seed=9)
+    steps: list[int] = []
+    space.trainer.before_step = steps.append
+    job = claimed(space.records, plan.job.id)
+    with pytest.raises(Interrupted):
+        space.train(job, no_report, lambda: len(steps) == 4)
+    space.train(claimed(space.records, other.job.id), no_report, never_stop)
+    assert checkpoints(space, plan.run) == ["step"]
+    space.train(job, no_report, never_stop)
+    assert not (space.folder / "runs" / plan.run.id).exists()
+
+
+def test_what_a_crash_after_publishing_left_behind_goes_at_the_next_attempt(space):
+    plan = space.plan(space.category())
+    job = claimed(space.records, plan.job.id)
+    space.train(job, no_report, never_stop)
+    left = space.folder / "runs" / plan.run.id
+    left.mkdir()
+    (left / "step").write_text("3")
+    space.train(job, no_report, never_stop)
+    assert not left.exists()
+
+
+def test_a_stale_attempt_leaves_the_checkpoints_to_its_successor(space):
+    plan = space.plan(space.category())
+    stale = claimed(space.records, plan.job.id)
+    assert space.records.claim("host:2", now() + 2 * LEASE, LEASE, job_id=plan.job.id)
+    with pytest.raises(StaleAttempt):
+        space.train(stale, no_report, never_stop)
+    assert checkpoints(space, plan.run) == ["step"]
