@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from fixtures_pipelines import save_pipeline
-from shell import PATH, SETTINGS, prepare, train, weights_of
+from shell import PATH, SETTINGS, THREADS, Shell, prepare, train, weights_of
 
-STEPS = 400
+STEPS = 80
+CHECKPOINTS = ("--set", "checkpoint_every_steps=10")
 LEASE = {"PACKSHOT_LEASE_S": "1"}
 
 
@@ -36,19 +37,21 @@ def ready(new_shell, tmp_path):
     return shell
 
 
-@pytest.fixture
-def uninterrupted(new_shell, models, tmp_path) -> str:
+@pytest.fixture(scope="module")
+def uninterrupted(models: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of the weights of the same training in another workspace, left in peace."""
-    other = new_shell("other", **LEASE)
-    prepare(other, tmp_path)
-    train(other, models, steps=STEPS)
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    other = Shell(folder / "workspace", {"PACKSHOT_HOME": str(folder / "workspace"), **THREADS, **LEASE})
+    other("init")
+    prepare(other, folder)
+    train(other, models, *CHECKPOINTS, steps=STEPS)
     return weights_of(other)
 
 
 def in_the_middle(shell, process: "subprocess.Popen[str]") -> None:
     """Wait until a checkpoint is there; fail when the process ends before."""
     pause = threading.Event()
-    while not list((shell.home / "runs").glob("*/step-*")):
+    while not list((shell.home / "runs").rglob("step-*")):
         assert process.poll() is None, process.communicate()
         pause.wait(0.005)
 
@@ -62,20 +65,20 @@ def jobs(shell) -> list[tuple[str, int]]:
 
 
 def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(ready, models, uninterrupted):
-    process = train(ready, models, steps=STEPS, run=ready.start)
+    process = train(ready, models, *CHECKPOINTS, steps=STEPS, run=ready.start)
     in_the_middle(ready, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert jobs(ready) == [("running", 1)]
-    again = train(ready, models, steps=STEPS)
+    again = train(ready, models, *CHECKPOINTS, steps=STEPS)
     assert "going on with run" in again.err
     assert jobs(ready) == [("succeeded", 2)]
     assert weights_of(ready) == uninterrupted
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(ready, models, uninterrupted):
-    process = train(ready, models, steps=STEPS, run=ready.start)
+def test_ctrl_c_leaves_a_run_that_any_worker_takes_on_to_the_same_weights(ready, models, uninterrupted):
+    process = train(ready, models, *CHECKPOINTS, steps=STEPS, run=ready.start)
     in_the_middle(ready, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
@@ -83,9 +86,10 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(ready, models, uni
     assert "interrupted: " in err
     assert "Traceback" not in err
     assert jobs(ready) == [("queued", 1)]
-    assert "going on with run" in train(ready, models, steps=STEPS).err
-    assert jobs(ready) == [("succeeded", 2)]
+    (done,) = ready("worker", "--json").json
+    assert (done["status"], done["attempt"]) == ("succeeded", 2)
     assert weights_of(ready) == uninterrupted
+    assert ready("worker").out == "no job waits\n"
 
 
 def test_a_detached_training_runs_in_the_background(ready, models):
@@ -98,23 +102,13 @@ def test_a_detached_training_runs_in_the_background(ready, models):
     assert ready("show", PATH, "--json").json["run"]["id"] == started["run_id"]
 
 
-def test_a_queued_training_is_done_by_a_worker(ready, models):
-    """As after an interruption: the run waits, and any worker of the workspace takes it."""
-    process = ready.start("train", PATH, "--base", models / "base", "--steps", STEPS, *SETTINGS)
+def test_a_base_that_changed_since_fails_the_job_with_its_cause(ready, tmp_path):
+    base = save_pipeline(tmp_path / "base")
+    process = ready.start("train", PATH, "--base", base, "--steps", STEPS, *SETTINGS, *CHECKPOINTS)
     in_the_middle(ready, process)
     process.send_signal(signal.SIGTERM)
     process.communicate()
-    (done,) = ready("worker", "--json").json
-    assert (done["status"], done["attempt"]) == ("succeeded", 2)
-    assert ready("worker").out == "no job waits\n"
-
-
-def test_a_base_that_changed_since_fails_the_job_with_its_cause(ready, tmp_path):
-    base = save_pipeline(tmp_path / "base")
-    process = ready.start("train", PATH, "--base", base, "--steps", STEPS, *SETTINGS)
-    in_the_middle(ready, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate()
+    assert jobs(ready) == [("queued", 1)]
     (base / "scheduler" / "scheduler_config.json").write_text("{}")
     (failed,) = ready("worker", "--json").json
     assert failed["status"] == "failed"

@@ -1,0 +1,80 @@
+"""The workspace behind the commands: JSON for scripts, a database that is let go, jobs that a dead worker held."""
+
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from shell import PATH, prepare
+
+from packshot.bootstrap import DATABASE, open_workspace
+from packshot.domain.catalog import Category
+from packshot.domain.jobs import Job, JobKind
+from packshot.settings import Settings
+from packshot.storage.records import SqlRecords
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init"],
+        ["category", "add", "produce/pear/conference", "--class-noun", "pear"],
+        ["category", "list"],
+        ["category", "show", PATH],
+        ["category", "retire", PATH],
+        ["references", "check", PATH],
+        ["references", "freeze", PATH],
+        ["base", "list"],
+        ["worker"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_speaks_json_on_stdout_and_text_without(shell, tmp_path, arguments):
+    prepare(shell, tmp_path)
+    parsed = shell(*arguments, "--json")
+    assert isinstance(parsed.json, dict | list)
+    shell("category", "add", "a/b", "--class-noun", "apple")
+    if arguments[:2] not in (["category", "add"], ["category", "retire"]):
+        text = shell(*arguments).out
+        assert text.strip()
+        assert not text.startswith(("{", "["))
+
+
+def test_a_photo_is_removed_by_name_until_a_set_holds_it(shell, tmp_path):
+    prepare(shell, tmp_path)
+    failed = shell("references", "remove", PATH, "0.png", "--json", code=1)
+    assert '"error": "Conflict"' in failed.err
+    assert shell("references", "check", PATH, "--json").json["freezable"]
+
+
+def open_databases(home: Path) -> list[str]:
+    found: list[str] = []
+    for handle in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(os.readlink(handle))
+        except FileNotFoundError:  # the handle of this very listing
+            continue
+    return [name for name in found if name.startswith(str(home / DATABASE))]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_workspace_lets_go_of_its_database(shell, monkeypatch):
+    monkeypatch.setenv("PACKSHOT_HOME", str(shell.home))
+    with open_workspace(Settings()) as space:
+        assert space.records.find(Category) == []
+        assert open_databases(shell.home)
+    assert open_databases(shell.home) == []
+
+
+def test_a_worker_that_is_given_a_job_waits_for_the_lease_of_a_dead_one(shell):
+    """As ``train --detach`` right after a kill: the worker must not go away while the old lease still runs."""
+    queued = Job(id="job_1", kind=JobKind.TRAINING, subject_id="run_gone", created_at=datetime.now(UTC))
+    with SqlRecords.open(shell.home / DATABASE) as records:
+        records.add(queued)
+        assert records.claim("dead:1", datetime.now(UTC), timedelta(seconds=1), job_id=queued.id)
+    ended = shell("worker", "--job", queued.id, "--json")
+    (job,) = ended.json
+    assert (job["status"], job["attempt"], job["failures"]) == ("failed", 2, 1)
+    assert "run_gone" in job["message"]
+    assert "worker dead:1 holds job job_1" in ended.err
