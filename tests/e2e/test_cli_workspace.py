@@ -1,6 +1,5 @@
 """The workspace behind the commands: JSON for scripts, a database that is let go, jobs that a dead worker held."""
 
-import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,7 +51,7 @@ def open_databases(home: Path) -> list[str]:
     found: list[str] = []
     for handle in Path("/proc/self/fd").iterdir():
         try:
-            found.append(os.readlink(handle))
+            found.append(str(handle.readlink()))
         except FileNotFoundError:  # the handle of this very listing
             continue
     return [name for name in found if name.startswith(str(home / DATABASE))]
