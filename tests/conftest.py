@@ -1,21 +1,12 @@
-"""Reference photos that pass the curation, made on the spot: coloured tiles, one seed per photo."""
+"""Folders of reference photos that pass the curation."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from photos import RED, save_photo
 
 PhotoFolder = Callable[..., Path]
-RED, GREEN = (200, 60, 50), (70, 180, 60)
-
-
-def save_photo(path: Path, seed: int, colour: tuple[int, int, int] = RED, edge: int = 160) -> None:
-    """A photo of ``colour``: tiles of random brightness, sharp, well exposed, unlike that of any other seed."""
-    tiles = np.random.default_rng(seed).uniform(0.55, 1.2, (8, 8, 1))
-    pixels = np.clip(tiles * np.array(colour), 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).resize((edge, edge), Image.Resampling.NEAREST).save(path)
 
 
 @pytest.fixture

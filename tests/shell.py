@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import save_photo
+from photos import save_photo
 
 PATH = "produce/apple/fuji"
 QUICK = ["batch_size=2", "rank=2", "num_class_images=2", "class_inference_steps=2", "checkpoint_every_steps=2"]

@@ -7,7 +7,7 @@ import sys
 import zlib
 
 import pytest
-from conftest import save_photo
+from photos import save_photo
 from PIL import Image
 
 PATH = "produce/apple/fuji"

@@ -153,9 +153,14 @@ def test_model_tokens_and_control_characters_are_refused(char):
 def test_sampling_settings_have_bounds(name, low, high):
     for value in (low, high):
         assert getattr(SamplingSettings(**{name: value}), name) == value
-    for value in (low - 1, high + 1, float("nan")):
+    for beyond in ({name: low - 1}, {name: high + 1}):
         with pytest.raises(InvalidInput, match=f"{name} is .* between {low} and {high}"):
-            SamplingSettings(**{name: value})
+            SamplingSettings(**beyond)
+
+
+def test_a_guidance_scale_that_is_no_number_is_refused():
+    with pytest.raises(InvalidInput, match="guidance_scale is nan"):
+        SamplingSettings(guidance_scale=float("nan"))
 
 
 @pytest.mark.parametrize("size", [{"width": 100}, {"height": 7}])

@@ -143,8 +143,8 @@ def test_every_key_changes_the_digest(key):
         other = next(choice for choice in CHOICES[key] if choice != default)
     else:
         other = next(value for value in BOUNDS[key] if value != default)
-    assert TrainingConfig(**{key: other}).digest() != TrainingConfig().digest()
-    assert TrainingConfig(**{key: default}).digest() == TrainingConfig().digest()
+    assert dataclasses.replace(TrainingConfig(), **{key: other}).digest() != TrainingConfig().digest()
+    assert dataclasses.replace(TrainingConfig(), **{key: default}).digest() == TrainingConfig().digest()
 
 
 def test_a_configuration_survives_its_own_dictionary():

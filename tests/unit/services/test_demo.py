@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from conftest import GREEN
+from photos import GREEN
 
 from packshot.domain.errors import Interrupted, InvalidInput
 from packshot.domain.models import AliasEvent, FineTune

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import GREEN, RED
 from fake_models import FakeGenerator
+from photos import GREEN, RED
 from PIL import Image
 
 from packshot.domain.errors import NotFound

@@ -52,6 +52,7 @@ def test_a_job_is_done_and_its_progress_reported(records):
         report(Progress(phase="training", step=1, num_steps=2))
 
     job = work_on_one(records, {KIND: handler}, report=seen.append)
+    assert job
     assert job == records.get(Job, "job_1")
     assert (job.status, job.progress, job.lease_expires_at) == (JobStatus.SUCCEEDED, 1.0, None)
     assert job.finished_at

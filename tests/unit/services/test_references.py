@@ -2,7 +2,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from conftest import save_photo
+from photos import save_photo
 from PIL import Image
 
 from packshot.domain.errors import Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
