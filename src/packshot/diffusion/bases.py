@@ -17,6 +17,8 @@ from packshot.domain.errors import BaseModelRefused, CorruptArtifact
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef
 
 if TYPE_CHECKING:
+    import torch
+
     from packshot.diffusion.protocols import Family
 
 
@@ -105,7 +107,7 @@ class DiffusersBaseModels:
             )
         return _fetch(source, revision)
 
-    def _torch_device(self):  # type: ignore[no-untyped-def]  # torch loads late
+    def _torch_device(self) -> "torch.device":
         import torch
 
         if self._device != "auto":

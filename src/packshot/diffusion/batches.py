@@ -60,6 +60,7 @@ class BatchPlan:
         generator = stream(self.config.seed, "step", step)
         shape = (len(chosen), *chosen[0].latents.mean.shape)
         dropped = torch.rand(len(chosen), generator=generator) < self.config.caption_dropout
+        dropped[self.config.batch_size :] = False  # a class image without its class prompt would preserve nothing
         mirrored = torch.rand(len(chosen), generator=generator) < 0.5
         sampled = torch.randn(shape, generator=generator)
         noise = torch.randn(shape, generator=generator)

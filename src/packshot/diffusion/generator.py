@@ -16,10 +16,10 @@ from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.pictures import png_from_pixels
 from packshot.diffusion.protocols import Conditioning, Family
-from packshot.diffusion.weights import read_weights, token_rows
-from packshot.domain.errors import IncompatibleFineTune
+from packshot.diffusion.weights import TOKEN_PREFIX, WeightsHeader, read_weights, token_rows
+from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.models import BaseModelRef
+from packshot.domain.models import BaseModelRef, FineTune
 from packshot.ports import LoadedFineTune, Progress
 
 PHASE = "pictures"
@@ -53,8 +53,9 @@ class DiffusersGenerator:
 
         Raises:
             IncompatibleFineTune: the fine-tune was trained on another base.
-            CorruptArtifact: its weights are damaged, or the base's files have changed.
+            CorruptArtifact: its weights are damaged or another's, or the base's files have changed.
             BaseModelRefused: the base cannot be loaded.
+            InvalidInput: more inference steps than the base's noise schedule can be divided into.
         """
         pictures = [
             _Picture(prompt=prompt, seed=sampling.seed + number)
@@ -86,20 +87,33 @@ def _applied(loaded: Family, base: BaseModelRef, fine_tune: LoadedFineTune | Non
         yield
         return
     header, tensors = read_weights(fine_tune.weights)
-    if header.base_digest != base.digest:
-        raise IncompatibleFineTune(
-            f"the fine-tune was trained on a base with the digest {header.base_digest[:12]}, and {base.source} has "
-            f"{base.digest[:12]}; use the base that it was trained on, or train it anew"
-        )
+    _check_header(header, base, fine_tune.record)
     rows = token_rows(tensors)
     if set(rows) != set(loaded.text_encoders):
         raise IncompatibleFineTune("the fine-tune has no rows for the text encoders of the base; train it anew")
+    parts = (TOKEN_PREFIX, f"{loaded.prefix}.", *(f"{name}." for name in loaded.text_encoders))
+    for name in tensors:
+        if not name.startswith(parts):
+            raise IncompatibleFineTune(f"the fine-tune's {name!r} belongs to no part of the base; train it anew")
     with loaded.with_token(header.token, rows):
         take_out = METHODS[header.method].apply(loaded, header, tensors)
         try:
             yield
         finally:
             take_out()
+
+
+def _check_header(header: WeightsHeader, base: BaseModelRef, record: FineTune) -> None:
+    """Raise unless the weights are those of ``record``, for ``base``."""
+    if header.base_digest != base.digest:
+        raise IncompatibleFineTune(
+            f"the fine-tune was trained on a base with the digest {header.base_digest[:12]}, and {base.source} has "
+            f"{base.digest[:12]}; use the base that it was trained on, or train it anew"
+        )
+    told = (header.method, header.token, header.trained_phrase)
+    recorded = (record.method, record.token, record.trained_phrase)
+    if told != recorded:
+        raise CorruptArtifact(f"the weights say that they are {told}, the record says {recorded}; train it anew")
 
 
 def _encode(loaded: Family, prompts: set[str]) -> dict[str, Conditioning]:

@@ -116,12 +116,15 @@ class Loop:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         groups = [
-            {"params": list(group.parameters.values()), "lr": group.learning_rate} for group in self.attachment.groups
+            {
+                "params": list(group.parameters.values()),
+                "lr": group.learning_rate,
+                "weight_decay": self.config.weight_decay if group.decays else 0.0,
+            }
+            for group in self.attachment.groups
         ]
         on_known_device = self.base.device.type in ("cpu", "cuda")
-        return torch.optim.AdamW(
-            groups, betas=BETAS, eps=EPSILON, weight_decay=self.config.weight_decay, fused=on_known_device
-        )
+        return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, fused=on_known_device)
 
     def _save(self, step: int, optimizer: torch.optim.AdamW) -> None:
         tensors: dict[str, Tensor] = {}

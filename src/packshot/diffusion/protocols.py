@@ -107,10 +107,11 @@ class Family(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterGroup:
-    """Parameters that learn at one rate, by the name that they have in files."""
+    """Parameters that learn at one rate, by the name that they have in files; ``decays`` = with weight decay."""
 
     parameters: Mapping[str, nn.Parameter]
     learning_rate: float
+    decays: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

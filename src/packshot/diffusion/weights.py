@@ -56,11 +56,16 @@ def read_weights(data: bytes) -> tuple[WeightsHeader, dict[str, Tensor]]:
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
         values = json.loads(metadata[_HEADER_KEY])
-        header = WeightsHeader(**{**values, "method": Method(values["method"])})
+        numbers = {name: int(values[name]) for name in ("rank", "alpha", "version")}
+        header = WeightsHeader(**{**values, **numbers, "method": Method(values["method"])})
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptArtifact(
             f"the weights are no file that Packshot wrote, or it is damaged ({error}); train the version anew"
         ) from error
+    if header.rank < 1 or header.alpha < 1:
+        raise CorruptArtifact(
+            f"the weights have rank {header.rank} and alpha {header.alpha}; the file is damaged: train the version anew"
+        )
     if header.format != FORMAT or header.version != 1:
         raise CorruptArtifact(
             f"the weights have format {header.format!r} version {header.version}; this program reads "

@@ -40,7 +40,7 @@ class TrainingConfig:
         method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone) or full.
         steps: Optimiser steps.
         batch_size: Instance images in a step.
-        learning_rate: AdamW's, for everything but the token.
+        learning_rate: AdamW's, for everything but the token of pivotal.
         token_learning_rate: AdamW's, for the token's embedding (pivotal).
         weight_decay: AdamW's; the token is never decayed.
         max_gradient_norm: Gradients are clipped to this norm.

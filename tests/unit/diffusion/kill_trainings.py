@@ -47,6 +47,8 @@ def train_and_die(studio: Studio, run: str, method: str, at_step: int | None, at
 def main() -> None:
     torch.set_num_threads(1)
     studio = Studio(BASE)
+    # What a first training loads and compiles is then there for all children.
+    studio.trainer.train(task(studio, RUNS / "warm", cachedir=CACHE), report=lambda _: None, stop=never)
     for plan in json.load(sys.stdin):
         child = os.fork()
         if child == 0:

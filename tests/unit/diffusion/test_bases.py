@@ -189,3 +189,24 @@ def test_without_a_network_a_hub_model_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     with pytest.raises(BaseModelRefused, match="network"):
         bases().describe("owner/model")
+
+
+def test_the_digest_changes_with_every_file_that_is_read(folder: Path) -> None:
+    digests = {bases().describe(str(folder)).digest}
+    read = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in read:
+        before = path.read_bytes()
+        if path.suffix == ".safetensors":
+            path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        else:
+            path.write_bytes(before + b"\n")
+        digests.add(bases().describe(str(folder)).digest)
+        path.write_bytes(before)
+    assert len(digests) == len(read) + 1
+
+
+def test_offline_a_hub_model_that_is_not_cached_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BaseModelRefused, match="check the name, the network and HF_TOKEN, or give a local folder"):
+        bases().describe("packshot-tests/no-such-model")

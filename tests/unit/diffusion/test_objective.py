@@ -132,7 +132,8 @@ def plain_losses(plain: Plain, of: TrainingTask, class_pngs: list[bytes], step: 
         noisy = plain.schedule.add_noise(latents, eps, time)
         velocity = plain.schedule.config.prediction_type == "v_prediction"
         goal = plain.schedule.get_velocity(latents, eps, time) if velocity else eps
-        prompt = "" if drop[number] < config.caption_dropout else prompts[number]
+        dropped = number < size and drop[number] < config.caption_dropout
+        prompt = "" if dropped else prompts[number]
         error = (plain.unet(noisy, time, plain.embeddings[prompt]).sample - goal) ** 2
         if number >= size:
             losses.append(error.mean())

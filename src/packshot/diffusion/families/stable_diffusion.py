@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from packshot.diffusion.protocols import Conditioning, LatentDistribution, Sampler
-from packshot.domain.errors import BaseModelRefused, InvalidConfiguration
+from packshot.domain.errors import BaseModelRefused, InvalidConfiguration, InvalidInput
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,16 +34,16 @@ TOKEN_NOISE = 0.2
 class EmbeddingWithToken(nn.Module):
     """A frozen embedding table with one more row, which is a parameter of its own."""
 
-    def __init__(self, table: nn.Embedding, row: Tensor) -> None:
+    def __init__(self, table: nn.Embedding, row: Tensor, token_id: int) -> None:
         super().__init__()
         self.table = table
+        self.token_id = token_id
         self.row = nn.Parameter(row.to(table.weight).clone(), requires_grad=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids of any shape to embeddings; the id after the table's last one is the added token."""
-        num_known = self.table.num_embeddings
-        known = self.table(ids.clamp(max=num_known - 1))
-        return torch.where((ids >= num_known)[..., None], self.row[0], known)
+        """Token ids of any shape to embeddings; ``token_id`` may lie behind the table's end."""
+        added = ids == self.token_id
+        return torch.where(added[..., None], self.row[0], self.table(ids.masked_fill(added, 0)))
 
 
 @dataclass
@@ -183,12 +183,21 @@ class StableDiffusion:
         return cast(Any, self._unet)(noisy, timesteps, conditioning["hidden_states"]).sample
 
     def new_sampler(self, inference_steps: int) -> Sampler:
-        """DPM-Solver++ multistep (Lu et al. 2022) on the base's own noise schedule."""
+        """DPM-Solver++ multistep (Lu et al. 2022) on the base's own noise schedule.
+
+        Raises:
+            InvalidInput: more steps than the schedule has noise levels, between which the solver would divide by zero.
+        """
         sampler = DPMSolverMultistepScheduler.from_config(
             _known(self._scheduler_config, DPMSolverMultistepScheduler), algorithm_type="dpmsolver++"
         )
         sampler = cast(DPMSolverMultistepScheduler, sampler)
         sampler.set_timesteps(inference_steps, device=cast(Any, self.device))
+        if (sampler.sigmas.diff() >= 0).any():
+            raise InvalidInput(
+                f"inference_steps is {inference_steps}, more than the noise schedule of the base can be divided into; "
+                f"ask for at most {self.num_train_timesteps // 2}"
+            )
         return cast(Sampler, sampler)
 
     def initial_rows(self, class_noun: str, seed: int) -> dict[str, Tensor]:
@@ -207,15 +216,14 @@ class StableDiffusion:
             InvalidConfiguration: the token is in the vocabulary, so that it would mean something already.
         """
         table, tokenizer = self._table(), copy.deepcopy(self._text.tokenizer)
-        if (
-            cast(Any, tokenizer).add_tokens([AddedToken(token, normalized=False)]) != 1
-            or len(tokenizer) != table.num_embeddings + 1
-        ):
+        if token in tokenizer.get_vocab():
             raise InvalidConfiguration(
                 f"the token {token!r} is in the base's vocabulary already; the trained token must be a new word, "
                 "such as '<packshot-1f3a>'"
             )
-        embedding = EmbeddingWithToken(table, rows["text_encoder"])
+        cast(Any, tokenizer).add_tokens([AddedToken(token, normalized=False)])
+        token_id = cast(int, tokenizer.convert_tokens_to_ids(token))
+        embedding = EmbeddingWithToken(table, rows["text_encoder"], token_id)
         plain = self._text
         self._text = replace(plain, tokenizer=tokenizer)
         plain.encoder.set_input_embeddings(embedding)

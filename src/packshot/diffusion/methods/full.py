@@ -13,23 +13,27 @@ from packshot.domain.training import TrainingConfig
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """Copies of all parameters take the place of the base's own and learn at ``config.learning_rate``.
 
-    With ``train_text_encoder`` the text encoders learn too, and the token's row with them. Their vocabulary tables do
-    not: weight decay would shrink the rows of every word that no prompt uses.
+    With ``train_text_encoder`` the text encoders learn too, and the token's row with them, though it never decays.
+    Their vocabulary tables do not learn: weight decay would shrink the rows of every word that no prompt uses.
     """
     modules = {base.prefix: base.denoiser}
     learned: dict[str, nn.Parameter] = {}
+    token: dict[str, nn.Parameter] = {}
     if config.train_text_encoder:
         modules |= base.text_encoders
         for name, row in rows.items():
             row.requires_grad_(True)
-            learned[TOKEN_PREFIX + name] = row
+            token[TOKEN_PREFIX + name] = row
     undo: list[Callable[[], None]] = []
     for prefix, module in modules.items():
         copies, put_back = swap_parameters(module, _own_parameters(module), requires_grad=True)
         undo.append(put_back)
         learned |= {f"{prefix}.{name}": copy for name, copy in copies.items()}
     return Attachment(
-        groups=(ParameterGroup(parameters=learned, learning_rate=config.learning_rate),),
+        groups=(
+            ParameterGroup(parameters=learned, learning_rate=config.learning_rate),
+            ParameterGroup(parameters=token, learning_rate=config.learning_rate, decays=False),
+        ),
         text_encoder_learns=config.train_text_encoder,
         detach=lambda: _call_all(undo),
     )

@@ -57,7 +57,7 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     """Put weights with the adapters multiplied out in the base's place; returns how to put the base's own back.
 
     Raises:
-        IncompatibleFineTune: an adapter for a layer that the base does not have.
+        IncompatibleFineTune: an adapter for a layer that the base does not have, or half an adapter.
     """
     modules = {base.prefix: base.denoiser, **base.text_encoders}
     scale = header.alpha / header.rank
@@ -90,21 +90,22 @@ def _eject(module: nn.Module) -> None:
 
 def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     merged: dict[str, Tensor] = {}
-    for name, down in tensors.items():
-        if name.startswith(prefix) and name.endswith(_DOWN):
-            layer = name[len(prefix) : -len(_DOWN)]
-            up = tensors[name.removesuffix(_DOWN) + _UP]
-            try:
-                weight = module.get_parameter(f"{layer}.weight")
-            except AttributeError:
-                raise IncompatibleFineTune(
-                    f"the base has no layer {layer!r}; the fine-tune was trained on another base"
-                ) from None
-            delta = torch.einsum("or,r...->o...", up.flatten(1).to(weight.device), down.to(weight.device))
-            if delta.shape != weight.shape:
-                raise IncompatibleFineTune(
-                    f"the adapter of {layer!r} is for weights of the shape {tuple(delta.shape)}, the base has "
-                    f"{tuple(weight.shape)}; it was trained on another base"
-                )
-            merged[f"{layer}.weight"] = weight.detach() + scale * delta
+    names = {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    for layer in sorted({name.removesuffix(_DOWN).removesuffix(_UP) for name in names}):
+        if not {layer + _DOWN, layer + _UP} <= names:
+            raise IncompatibleFineTune(f"the fine-tune has no whole adapter for {layer!r}; train it anew")
+        down, up = tensors[prefix + layer + _DOWN], tensors[prefix + layer + _UP].flatten(1)
+        try:
+            weight = module.get_parameter(f"{layer}.weight")
+        except AttributeError:
+            raise IncompatibleFineTune(
+                f"the base has no layer {layer!r}; the fine-tune was trained on another base"
+            ) from None
+        if (len(up), *down.shape[1:]) != weight.shape or up.shape[1] != len(down):
+            raise IncompatibleFineTune(
+                f"the adapter of {layer!r} has the shapes {tuple(down.shape)} and {tuple(up.shape)}, the base's layer "
+                f"{tuple(weight.shape)}; it was trained on another base"
+            )
+        delta = torch.einsum("or,r...->o...", up.to(weight.device), down.to(weight.device))
+        merged[f"{layer}.weight"] = weight.detach() + scale * delta
     return merged
