@@ -19,7 +19,7 @@ from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
-from training.run import Run
+from training.run import Run, autocast
 from training.settings import grocery_folder, section, work_folder
 
 REREAD_S = 120.0
@@ -37,7 +37,8 @@ def main() -> None:
     settings, seed = section("autoencoder"), section("seed")
     torch.manual_seed(seed)
 
-    autoencoder = build(settings).to(memory_format=torch.channels_last)
+    torch.set_flush_denormal(True)
+    autoencoder = build(settings)
     optimizer = torch.optim.AdamW(autoencoder.parameters(), settings["learning_rate"], weight_decay=1e-4, foreach=True)
     folder = work_folder() / "autoencoder"
     run = Run(folder, checkpoint_minutes=settings["checkpoint_minutes"])
@@ -126,7 +127,7 @@ def _crop_photo(picture: np.ndarray, generator: np.random.Generator, size: int) 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     """uint8 (count, height, width, 3) to (count, 3, height, width) in -1..1."""
     tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
-    return (tensor / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return (tensor / 127.5 - 1).contiguous()
 
 
 def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run, pool: Pool,
@@ -143,10 +144,12 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
             for group in optimizer.param_groups:
                 group["lr"] = settings["learning_rate"] * warm * fall
             pictures = pool.batch(generator, size, count)
-            posterior = autoencoder.encode(pictures).latent_dist
-            decoded = autoencoder.decode(posterior.sample()).sample
+            with autocast():
+                posterior = autoencoder.encode(pictures).latent_dist
+                decoded = autoencoder.decode(posterior.sample()).sample.float()
+            mean, logvar = posterior.mean.float(), posterior.logvar.float()
             pyramid = pyramid_distance(decoded, pictures, settings["pyramid_levels"])
-            kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+            kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
             optimizer.zero_grad()
             (pyramid + settings["kl_weight"] * kl).backward()
             torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)

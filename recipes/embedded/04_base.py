@@ -22,9 +22,9 @@ from rich.progress import Progress, track
 from torch.nn import functional
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
-from training.run import Run, load_ema, new_ema, update_ema
+from training.run import Run, autocast, load_ema, new_ema, update_ema
 from training.settings import section, work_folder
-from training.words import save_tokenizer, train_tokenizer
+from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
@@ -44,10 +44,9 @@ def main() -> None:
     folder = work / "base_run"
     folder.mkdir(exist_ok=True)
     tokenizer = make_tokenizer(corpus, folder / "tokenizer")
-    autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder/vae").eval().to(memory_format=torch.channels_last)
+    autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder/vae").eval()
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
-    modules["unet"].to(memory_format=torch.channels_last)
 
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, settings["learning_rate"], betas=(0.9, 0.99),
@@ -69,15 +68,6 @@ def main() -> None:
         save_tokenizer(tokenizer, work / "base/tokenizer")
         trainer.draw_sheet(folder / "sheet.png")
         print(f"saved {work / 'base'}; look at {folder / 'sheet.png'}")
-
-
-def make_tokenizer(corpus: Corpus, folder: Path) -> CLIPTokenizer:
-    """Learns the tokenizer once: a resumed run must keep its ids."""
-    if not (folder / "tokenizer.json").is_file():
-        settings = section("tokenizer")
-        captions = [caption for row in corpus.rows if row["split"] != "held-out" for caption in row["captions"]]
-        save_tokenizer(train_tokenizer(captions, settings["vocabulary"], settings["length"]), folder)
-    return CLIPTokenizer.from_pretrained(folder)
 
 
 def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -111,7 +101,7 @@ def cache_latents(autoencoder: AutoencoderKL, corpus: Corpus, folder: Path, sour
     parts = []
     for start in track(range(0, len(corpus.rows), 32), "latents"):
         pictures = torch.from_numpy(np.array(corpus.images[start : start + 32])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        both = torch.cat([pictures, pictures.flip(-1)]).contiguous(memory_format=torch.channels_last)
+        both = torch.cat([pictures, pictures.flip(-1)]).contiguous()
         plain, mirrored = autoencoder.encode(both).latent_dist.mean.mul(autoencoder.config.scaling_factor).chunk(2)
         parts.append(torch.stack([plain, mirrored], 1).half().numpy())
     latents = np.concatenate(parts)
@@ -174,9 +164,10 @@ class Trainer:
             ((generator.permutation(count) + generator.random(count)) / count * total).astype(int)
         )
         noise = torch.randn_like(latents)
-        noisy = self.noise.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        states = self.modules["text_encoder"](ids)[0]
-        predicted = self.modules["unet"](noisy, timesteps, states).sample
+        noisy = self.noise.add_noise(latents, noise, timesteps).contiguous()
+        with autocast():
+            states = self.modules["text_encoder"](ids)[0]
+            predicted = self.modules["unet"](noisy, timesteps, states).sample.float()
         signal = self.noise.alphas_cumprod[timesteps]
         snr = signal / (1 - signal)
         if self.noise.config.prediction_type == "v_prediction":

@@ -10,9 +10,21 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from training.corpus import Corpus
+from training.settings import section
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 # CLIP's own pattern (transformers, tokenization_clip.py): words of letters, single digits, runs of signs.
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def make_tokenizer(corpus: Corpus, folder: Path) -> CLIPTokenizer:
+    """Learns the tokenizer once: a resumed run must keep its ids."""
+    if not (folder / "tokenizer.json").is_file():
+        settings = section("tokenizer")
+        captions = [caption for row in corpus.rows if row["split"] != "held-out" for caption in row["captions"]]
+        save_tokenizer(train_tokenizer(captions, settings["vocabulary"], settings["length"]), folder)
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary: int, length: int) -> CLIPTokenizer:
