@@ -123,6 +123,10 @@ class FakeBaseModels:
             registered_at=datetime.now(UTC),
         )
 
+    def prediction_type(self, base: BaseModelRef) -> str | None:
+        del base
+        return "epsilon"
+
 
 @dataclass
 class ColourJudge:

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.trainer import DiffusersTrainer
+from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.training import Method, TrainingConfig
 from packshot.ports import LoadedFineTune, Progress, TrainedWeights, TrainingExample, TrainingTask
@@ -124,7 +125,7 @@ class Studio:
 
     def __init__(self, folder: Path, *, max_batch: int = 8) -> None:
         self.folder = folder
-        self.bases = DiffusersBaseModels(embedded_folder=folder, device="cpu")
+        self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
         self.generator = DiffusersGenerator(self.bases, max_batch=max_batch)
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base: BaseModelRef = self.bases.describe("embedded")

@@ -69,14 +69,11 @@ class Workspace:
     @cached_property
     def judge(self) -> Judge:
         """Looks at pictures."""
-        from packshot.embedded import JUDGE_CLIP_FOLDER, JUDGE_EMBEDDER_FOLDER
+        from packshot.embedded.bundle import CLIP, EMBEDDER, bundled_judge
         from packshot.judging.transformers_judge import TransformersJudge
 
-        chosen = self.settings.judge_embedder, self.settings.judge_clip
-        embedder, clip = (
-            str(bundled) if source == "embedded" else source
-            for source, bundled in zip(chosen, (JUDGE_EMBEDDER_FOLDER, JUDGE_CLIP_FOLDER), strict=True)
-        )
+        chosen = {EMBEDDER: self.settings.judge_embedder, CLIP: self.settings.judge_clip}
+        embedder, clip = (bundled_judge(part) if source == "embedded" else source for part, source in chosen.items())
         return TransformersJudge(embedder, clip, device=self._device)
 
     @cached_property
@@ -116,9 +113,14 @@ class Workspace:
     @cached_property
     def _diffusers_bases(self):  # type: ignore[no-untyped-def]
         from packshot.diffusion.bases import DiffusersBaseModels
-        from packshot.embedded import BASE_FOLDER
+        from packshot.digests import FileDigests
+        from packshot.embedded.bundle import bundled_base
 
-        return DiffusersBaseModels(embedded_folder=BASE_FOLDER, device=self._device)
+        return DiffusersBaseModels(
+            embedded=bundled_base,
+            digests=FileDigests(self.home / "cache" / "digests.json"),
+            device=self.settings.device,
+        )
 
     @cached_property
     def _diffusers_generator(self):  # type: ignore[no-untyped-def]

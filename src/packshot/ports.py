@@ -176,8 +176,13 @@ class BaseModels(Protocol):
     def describe(self, source: str, revision: str = "") -> BaseModelRef:
         """``embedded``, a folder or a hub id as a new record, with digest, family and resolution.
 
-        Raises BaseModelRefused where a component is missing, the family unknown, or weights are pickled.
+        Raises BaseModelRefused where a component is missing, the family unknown, or weights are pickled,
+        CorruptArtifact where the bundled base is damaged, InvalidInput for a revision that no hub keeps.
         """
+        ...
+
+    def prediction_type(self, base: BaseModelRef) -> str | None:
+        """What it predicts, such as epsilon or v_prediction; None where its recorded files are not at hand."""
         ...
 
 

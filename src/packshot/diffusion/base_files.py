@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packshot.diffusion.families import FAMILIES, FamilyEntry, family_of_pipeline
+from packshot.digests import FileDigests
 from packshot.domain.errors import BaseModelRefused
 
 INDEX = "model_index.json"
@@ -30,7 +31,7 @@ class BaseFiles:
     digest: str
 
 
-def examine(folder: Path, source: str, *, refuse_pickles: bool) -> BaseFiles:
+def examine(folder: Path, source: str, digests: FileDigests, *, refuse_pickles: bool) -> BaseFiles:
     """Check that ``folder`` holds a base that can be loaded safely. ``source`` names it in messages.
 
     ``refuse_pickles`` is for a user's own folder, where a pickle is a mistake or worse; a hub's cache may hold some
@@ -56,24 +57,24 @@ def examine(folder: Path, source: str, *, refuse_pickles: bool) -> BaseFiles:
         folder=folder,
         family=family,
         resolution=_native_resolution(folder, source),
-        digest=digest_files(folder, family),
+        digest=digest_files(folder, family, digests),
     )
 
 
-def digest_files(folder: Path, family: FamilyEntry) -> str:
+def digest_files(folder: Path, family: FamilyEntry, digests: FileDigests) -> str:
     """sha256 over the sorted list of (file name, file sha256) of everything that loading reads."""
     names = [INDEX]
     for component in family.components:
         for path in (folder / component).rglob("*"):
             if path.suffix in READ_SUFFIXES and path.is_file() and not any(v in path.name for v in VARIANTS):
                 names.append(path.relative_to(folder).as_posix())
-    entries = [(name, _sha256(folder / name)) for name in sorted(names)]
+    entries = [(name, digests.sha256(folder / name)) for name in sorted(names)]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def prediction_type(folder: Path, source: str) -> str:
+    """What the base in ``folder`` predicts: epsilon, as diffusers takes it, where its scheduler does not say."""
+    return str(_read_json(folder / "scheduler" / "scheduler_config.json", source).get("prediction_type", "epsilon"))
 
 
 def _read_json(path: Path, source: str) -> dict[str, object]:

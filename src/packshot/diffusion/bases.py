@@ -5,15 +5,24 @@ Does not know what is inside; ``base_files`` checks the files, a family loads th
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packshot.diffusion.base_files import INDEX, READ_SUFFIXES, VARIANTS, BaseFiles, digest_files, examine
+from packshot.diffusion.base_files import (
+    INDEX,
+    READ_SUFFIXES,
+    VARIANTS,
+    BaseFiles,
+    digest_files,
+    examine,
+    prediction_type,
+)
 from packshot.diffusion.families import FAMILIES
-from packshot.domain.errors import BaseModelRefused, CorruptArtifact
+from packshot.digests import FileDigests
+from packshot.domain.errors import BaseModelRefused, CorruptArtifact, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef
 
 if TYPE_CHECKING:
@@ -23,10 +32,14 @@ if TYPE_CHECKING:
 
 
 class DiffusersBaseModels:
-    """Base models in the diffusers layout. One stays loaded, on ``device`` (auto, cpu, cuda, cuda:1, mps)."""
+    """Base models in the diffusers layout. One stays loaded, on ``device`` (auto, cpu, cuda, cuda:1, mps).
 
-    def __init__(self, *, embedded_folder: Path, device: str = "auto") -> None:
-        self._embedded_folder = embedded_folder
+    ``embedded`` finds the bundled base and checks it; ``digests`` remembers what unchanged files hash to.
+    """
+
+    def __init__(self, *, embedded: Callable[[], Path], digests: FileDigests, device: str = "auto") -> None:
+        self._embedded = embedded
+        self._digests = digests
         self._device = device
         self._loaded: tuple[str, Family] | None = None
         self._in_use = threading.RLock()
@@ -38,8 +51,13 @@ class DiffusersBaseModels:
 
         Raises:
             BaseModelRefused: not found, a component missing, the family unknown, or weights pickled.
+            CorruptArtifact: the bundled base is damaged.
+            InvalidInput: a revision of something that no hub keeps.
         """
-        files, found_revision = self._find(source, revision)
+        folder, found_revision = self._locate(source, revision)
+        if revision and not found_revision:
+            raise InvalidInput(f"the base {source} lies in a folder, which has no revision {revision!r}; leave it out")
+        files = self._examine(source, folder)
         return BaseModelRef(
             id=f"base_{uuid.uuid4().hex}",
             source=source if source == EMBEDDED_BASE or found_revision else str(files.folder),
@@ -49,6 +67,18 @@ class DiffusersBaseModels:
             resolution=files.resolution,
             registered_at=datetime.now(UTC),
         )
+
+    def prediction_type(self, base: BaseModelRef) -> str | None:
+        """What ``base`` predicts, such as epsilon or v_prediction; None where its recorded files are not at hand.
+
+        Nothing is loaded or fetched.
+        """
+        try:
+            folder = _cached(base) if base.revision else self._locate(base.source, "")[0]
+            unchanged = digest_files(folder, FAMILIES[base.family], self._digests) == base.digest
+            return prediction_type(folder, base.source) if unchanged else None
+        except (BaseModelRefused, CorruptArtifact, OSError, KeyError):
+            return None
 
     @contextmanager
     def borrow(self, base: BaseModelRef) -> "Iterator[Family]":
@@ -73,7 +103,7 @@ class DiffusersBaseModels:
             raise BaseModelRefused(f"the base {base.source} is of the unknown family {base.family!r}; upgrade Packshot")
         if not (folder / INDEX).is_file():
             raise BaseModelRefused(f"the base {base.source} is gone: {folder / INDEX} does not exist; put it back")
-        digest = digest_files(folder, entry)
+        digest = digest_files(folder, entry, self._digests)
         if digest != base.digest:
             raise CorruptArtifact(
                 f"the files of the base {base.source} have the digest {digest[:12]}, recorded was {base.digest[:12]}; "
@@ -85,18 +115,14 @@ class DiffusersBaseModels:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BaseModelRefused(f"the base {base.source} cannot be loaded: {error}") from error
 
-    def _find(self, source: str, revision: str) -> tuple[BaseFiles, str]:
-        folder, found_revision = self._locate(source, revision)
-        return self._examine(source, folder), found_revision
-
     def _examine(self, source: str, folder: Path) -> BaseFiles:
         own = source == EMBEDDED_BASE or Path(source).expanduser().is_dir()
-        return examine(folder, source, refuse_pickles=own)
+        return examine(folder, source, self._digests, refuse_pickles=own)
 
     def _locate(self, source: str, revision: str) -> tuple[Path, str]:
         """The folder that holds the base, and its commit where a hub has it."""
         if source == EMBEDDED_BASE:
-            return self._embedded_folder, ""
+            return self._embedded(), ""
         folder = Path(source).expanduser()
         if folder.is_dir():
             return folder.resolve(), ""
@@ -113,6 +139,18 @@ class DiffusersBaseModels:
         if self._device != "auto":
             return torch.device(self._device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _cached(base: BaseModelRef) -> Path:
+    """The folder into which a hub's base was fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    index = try_to_load_from_cache(base.source, INDEX, revision=base.revision)
+    if not isinstance(index, str):
+        raise BaseModelRefused(
+            f"{base.source} at {base.revision} is not in the cache; fetch it with: packshot base add"
+        )
+    return Path(index).parent
 
 
 def _fetch(source: str, revision: str) -> tuple[Path, str]:

@@ -4,7 +4,5 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parent
 
-BASE_FOLDER = _ROOT / "weights" / "base"
-JUDGE_EMBEDDER_FOLDER = _ROOT / "weights" / "judge" / "embedder"
-JUDGE_CLIP_FOLDER = _ROOT / "weights" / "judge" / "clip"
+WEIGHTS_FOLDER = _ROOT / "weights"
 CATALOG_FOLDER = _ROOT / "catalog"

@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from packshot.digests import sha256_of
+
 READ_SUFFIXES = (".json", ".safetensors", ".txt")
 
 
@@ -14,14 +16,9 @@ def folder_digest(folders: Sequence[Path]) -> str:
     Where the folders lie on disk does not matter, nor do the files of their subfolders.
     """
     entries = [
-        (place, file.name, _sha256(file))
+        (place, file.name, sha256_of(file))
         for place, folder in enumerate(folders)
         for file in sorted(folder.iterdir())
         if file.suffix in READ_SUFFIXES and file.is_file()
     ]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,5 +1,7 @@
 import json
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -10,7 +12,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from packshot.diffusion.bases import DiffusersBaseModels
-from packshot.domain.errors import BaseModelRefused, CorruptArtifact
+from packshot.digests import FileDigests
+from packshot.domain.errors import BaseModelRefused, CorruptArtifact, InvalidInput
+from packshot.embedded.bundle import bundled_base, write_manifest
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def folder(base_folder: Path, tmp_path: Path) -> Path:
 
 
 def bases(folder: Path = Path("/nowhere")) -> DiffusersBaseModels:
-    return DiffusersBaseModels(embedded_folder=folder, device="cpu")
+    return DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
 
 
 def refusal(folder: Path) -> str:
@@ -203,6 +207,82 @@ def test_the_digest_changes_with_every_file_that_is_read(folder: Path) -> None:
         digests.add(bases().describe(str(folder)).digest)
         path.write_bytes(before)
     assert len(digests) == len(read) + 1
+
+
+def test_a_bundled_base_that_is_damaged_is_neither_described_nor_loaded(folder: Path) -> None:
+    weights = folder.parent / "weights"
+    weights.mkdir()
+    folder.rename(weights / "base")
+    write_manifest(weights)
+    store = DiffusersBaseModels(embedded=lambda: bundled_base(weights), digests=FileDigests(), device="cpu")
+    described = store.describe("embedded")
+    with store.borrow(described) as loaded:
+        assert loaded.resolution == RESOLUTION
+    edit_json(weights / "base" / "scheduler" / "scheduler_config.json", beta_end=0.013)
+    with pytest.raises(CorruptArtifact, match=r"scheduler/scheduler_config\.json is altered"):
+        store.describe("embedded")
+    again = DiffusersBaseModels(embedded=lambda: bundled_base(weights), digests=FileDigests(), device="cpu")
+    with pytest.raises(CorruptArtifact, match=r"scheduler/scheduler_config\.json is altered"), again.borrow(described):
+        pass
+
+
+def test_a_described_base_is_not_hashed_again_until_a_file_changes(folder: Path) -> None:
+    memory = folder.parent / "digests.json"
+
+    def later() -> int:
+        return time.time_ns() + 10**10
+
+    def digest() -> str:
+        store = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(memory, later), device="cpu")
+        return store.describe(str(folder)).digest
+
+    first, remembered = digest(), json.loads(memory.read_text())
+    assert digest() == first
+    unet = str(folder.resolve() / "unet" / "diffusion_pytorch_model.safetensors")
+    memory.write_text(json.dumps(remembered | {unet: [remembered[unet][0], "0" * 64]}))
+    assert digest() != first  # the forged entry answered: the file was not read
+    edit_json(folder / "scheduler" / "scheduler_config.json", beta_end=0.013)
+    memory.write_text(json.dumps(remembered))
+    assert digest() != first
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_prediction_type_is_known_while_the_recorded_files_are_at_hand(tmp_path: Path, prediction: str) -> None:
+    folder = save_pipeline(tmp_path / "base", prediction_type=prediction)
+    store = bases(folder)
+    described, embedded = store.describe(str(folder)), store.describe("embedded")
+    assert store.prediction_type(described) == store.prediction_type(embedded) == prediction
+    edit_json(folder / "unet" / "config.json", changed=True)
+    assert store.prediction_type(described) is None
+    shutil.rmtree(folder)
+    assert store.prediction_type(described) is None
+
+
+def test_a_scheduler_that_does_not_say_predicts_the_noise(folder: Path) -> None:
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(scheduler.read_text())
+    del config["prediction_type"]
+    scheduler.write_text(json.dumps(config))
+    assert bases().prediction_type(bases().describe(str(folder))) == "epsilon"
+
+
+def test_the_prediction_type_of_a_hub_model_comes_from_the_cache_alone(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "models--owner--model" / "snapshots" / commit
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    described = replace(bases().describe(str(base_folder)), source="owner/model", revision=commit)
+    assert bases().prediction_type(described) is None
+    shutil.copytree(base_folder, snapshot)
+    assert bases().prediction_type(described) == "epsilon"
+
+
+@pytest.mark.parametrize("source", ["embedded", "folder"])
+def test_a_revision_of_a_folder_is_refused(folder: Path, source: str) -> None:
+    with pytest.raises(InvalidInput, match="no revision 'v1'"):
+        bases(folder).describe("embedded" if source == "embedded" else str(folder), "v1")
 
 
 def test_offline_a_hub_model_that_is_not_cached_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
