@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 
 def autocast() -> torch.autocast:
@@ -47,8 +47,8 @@ class Run:
         path = self.folder / "checkpoint.safetensors"
         if not path.is_file():
             return False
+        tensors = load_file(path)
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file}
             state = json.loads(file.metadata()["state"])
         self.step, self.spent_s, self.extra = state["step"], state["spent_s"], state["extra"]
         for name, module in self._modules.items():

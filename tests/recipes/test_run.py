@@ -1,0 +1,49 @@
+"""A recipe's training run that is stopped goes on where it was."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """A run takes over the signals of its process; they come back afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_run_resumes_weights_moments_averages_and_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(RECIPE)
+    from training.run import Run, new_ema
+
+    def start(seed: int):
+        torch.manual_seed(seed)
+        module = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.AdamW(module.parameters(), 1e-2)
+        ema = new_ema({"layer": module})
+        run = Run(tmp_path / "run", checkpoint_minutes=1e6)
+        return run, module, optimizer, ema, run.resume({"layer": module}, optimizer, ema)
+
+    run, module, optimizer, ema, resumed = start(0)
+    assert not resumed
+    for _ in range(3):
+        module(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step()
+        run.advance({"loss": 1.0})
+    run.extra["note"] = 7
+    run.save()
+
+    again, other, other_optimizer, other_ema, resumed = start(1)
+    assert resumed
+    assert (again.step, again.extra, again.spent_s) == (3, {"note": 7}, run.spent_s)
+    for ours, theirs in ((other.state_dict(), module.state_dict()), (other_ema, ema)):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(other_optimizer.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
