@@ -1,12 +1,9 @@
 """What every command shares: the workspace, text or JSON on stdout, progress on stderr, interruption."""
 
-import dataclasses
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.domain.errors import InvalidInput
+from packshot.services.json_text import to_json
 from packshot.settings import read_settings
 
 if TYPE_CHECKING:
@@ -46,20 +44,9 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     return [folder / name for name in files]
 
 
-def plain(value: object) -> object:
-    """``value`` as JSON can hold it; records become objects."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
 def show(value: object, as_json: bool, text: Callable[[], str]) -> None:
     """Print ``value`` as JSON, or ``text()`` for people."""
-    print(json.dumps(plain(value), indent=2, default=str) if as_json else text())
+    print(to_json(value) if as_json else text())
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -13,8 +13,15 @@ from math import isfinite
 from statistics import fmean
 
 from packshot.domain.models import Artifact
+from packshot.domain.references import MIN_IMAGES_TO_HOLD_OUT
 
 Embedding = tuple[float, ...]
+
+_LEAST_DISTANCE = 1e-6  # what rounding makes of the distance of equal pictures lies far below
+_NOTHING_HELD_OUT = (
+    "it rests on the training photos, the real ones each against the others, since none is held out; "
+    f"from {MIN_IMAGES_TO_HOLD_OUT} photos up one in five is"
+)
 
 SCENES = (
     "on a wooden table, natural light",
@@ -33,7 +40,8 @@ class Scores:
     """How pictures of one model, made for one category, did. Every score is a mean over the pictures.
 
     Attributes:
-        subject_fidelity: cosine similarity to the held-out reference photos (DINO / CLIP-I of DreamBooth).
+        subject_fidelity: cosine similarity to the held-out reference photos, or to the training photos where none is
+            held out (DINO / CLIP-I of DreamBooth).
         prompt_adherence: cosine similarity of picture and scene prompt (CLIP-T of DreamBooth).
         diversity: 1 - cosine similarity between pictures of one prompt (DIV of DreamBooth).
         nearest_category_accuracy: share of pictures whose nearest category centroid is the right one.
@@ -70,8 +78,23 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What real photos of the product reach among themselves; no photo is ever compared with itself.
+
+    Attributes:
+        fidelity: cosine similarity of the training photos to the held-out ones.
+        reference_distance: 1 - cosine similarity of a held-out photo to the nearest training photo.
+        num_held_out: 0 where both are leave-one-out means over the training photos.
+    """
+
+    fidelity: float
+    reference_distance: float
+    num_held_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The gate's outcome with its reasons, in words a reviewer can act on."""
+    """The gate's outcome with its reasons and what it rests on, in words a reviewer can act on."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
@@ -81,8 +104,8 @@ class Verdict:
 class Evaluation:
     """One measured comparison of a fine-tune with its bare base.
 
-    ``real_fidelity`` is the cosine similarity of the training photos to the held-out ones, the yardstick of subject
-    fidelity; ``rivals`` are the paths of the other categories that nearest-category accuracy chose among.
+    ``real_fidelity`` and ``real_reference_distance`` are those of the ``Yardstick``; ``rivals`` are the paths of the
+    other categories that nearest-category accuracy chose among.
     """
 
     id: str
@@ -125,6 +148,22 @@ def nearest_distance(images: Sequence[Embedding], references: Sequence[Embedding
     return fmean(1 - max(cosine(image, reference) for reference in references) for image in images)
 
 
+def measure_real(training: Sequence[Embedding], held_out: Sequence[Embedding]) -> Yardstick:
+    """What the real photos reach: held-out against training photos, or each training photo against the others."""
+    if held_out:
+        return Yardstick(
+            fidelity=mean_similarity(training, held_out),
+            reference_distance=nearest_distance(held_out, training),
+            num_held_out=len(held_out),
+        )
+    splits = [([photo], [*training[:place], *training[place + 1 :]]) for place, photo in enumerate(training)]
+    return Yardstick(
+        fidelity=fmean(mean_similarity(photo, others) for photo, others in splits),
+        reference_distance=fmean(nearest_distance(photo, others) for photo, others in splits),
+        num_held_out=0,
+    )
+
+
 def centroid(embeddings: Sequence[Embedding]) -> Embedding:
     """The unit vector in the direction of the mean."""
     mean = [fmean(column) for column in zip(*embeddings, strict=True)]
@@ -137,14 +176,16 @@ def nearest(image: Embedding, centroids: Mapping[str, Embedding]) -> str:
     return max(sorted(centroids), key=lambda name: cosine(image, centroids[name]))
 
 
-def judge(evaluated: Scores, base: Scores, real_fidelity: float, real_distance: float, gate: Gate) -> Verdict:
-    """The verdict on a fine-tune. Fails closed: a score that is not a finite number sends it to review."""
-    numbers = (*vars(evaluated).values(), *vars(base).values(), real_fidelity, real_distance)
+def judge(evaluated: Scores, base: Scores, real: Yardstick, gate: Gate) -> Verdict:
+    """The verdict on a fine-tune. Fails closed: what cannot be measured goes to review."""
+    rests_on = () if real.num_held_out else (_NOTHING_HELD_OUT,)
+    numbers = (*vars(evaluated).values(), *vars(base).values(), *vars(real).values())
     if not all(isfinite(value) for value in numbers):
-        return Verdict(outcome=Outcome.REVIEW, reasons=("a score is not a finite number; the judge may have failed",))
+        broken = "a score is not a finite number; the judge may have failed"
+        return Verdict(outcome=Outcome.REVIEW, reasons=(broken, *rests_on))
     checks = (
-        ("subject fidelity", evaluated.subject_fidelity, gate.min_relative_fidelity * real_fidelity),
-        ("prompt adherence", evaluated.prompt_adherence, gate.min_relative_adherence * base.prompt_adherence),
+        ("subject fidelity", evaluated.subject_fidelity, _share(gate.min_relative_fidelity, real.fidelity)),
+        ("prompt adherence", evaluated.prompt_adherence, _share(gate.min_relative_adherence, base.prompt_adherence)),
         (
             "nearest-category accuracy",
             evaluated.nearest_category_accuracy,
@@ -153,13 +194,20 @@ def judge(evaluated: Scores, base: Scores, real_fidelity: float, real_distance: 
         (
             "distance to the nearest training photo",
             evaluated.nearest_reference_distance,
-            gate.min_relative_reference_distance * real_distance,
+            _share(gate.min_relative_reference_distance, real.reference_distance),
         ),
     )
-    reasons = tuple(f"{name} {value:.3f} is below {low:.3f}" for name, value, low in checks if value < low)
+    reasons = [f"{name} {value:.3f} is below {low:.3f}" for name, value, low in checks if value < low]
+    if real.reference_distance < _LEAST_DISTANCE:
+        reasons.append("the judge cannot tell the real photos apart, so it would not see that they were memorised")
     if not reasons:
-        return Verdict(outcome=Outcome.PASSED, reasons=())
+        return Verdict(outcome=Outcome.PASSED, reasons=rests_on)
     worse_than_base = evaluated.subject_fidelity <= base.subject_fidelity
     if worse_than_base:
-        reasons = (*reasons, "the bare base resembles the references as well")
-    return Verdict(outcome=Outcome.REJECTED if worse_than_base else Outcome.REVIEW, reasons=reasons)
+        reasons.append("the bare base resembles the references as well")
+    return Verdict(outcome=Outcome.REJECTED if worse_than_base else Outcome.REVIEW, reasons=(*reasons, *rests_on))
+
+
+def _share(share: float, real: float) -> float:
+    """The least value that reaches ``share`` of ``real``: short of it by 1 - share of its size, whatever its sign."""
+    return real - (1 - share) * abs(real)

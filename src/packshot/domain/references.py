@@ -10,6 +10,7 @@ from packshot.domain.errors import ReferenceSetRefused, RefusalReason
 
 MIN_IMAGES = 5
 MAX_IMAGES = 30
+MIN_IMAGES_TO_HOLD_OUT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def choose_held_out(images: Sequence[ReferenceImage]) -> tuple[str, ...]:
 
     The choice depends on the pixels only, so that the same photos give the same split in any order.
     """
-    if len(images) < 8:
+    if len(images) < MIN_IMAGES_TO_HOLD_OUT:
         return ()
     by_digest = sorted(images, key=lambda image: image.image or "")
     return tuple(image.id for image in by_digest[: len(images) // 5])

@@ -1,7 +1,6 @@
 """Use case of evaluation: a fine-tune and its bare base on the same prompts and seeds, measured and shown."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,6 +17,7 @@ from packshot.domain.evaluation import (
     diversity,
     drift,
     mean_similarity,
+    measure_real,
     nearest,
     nearest_distance,
 )
@@ -31,6 +31,7 @@ from packshot.ports import Blobs, Generator, Judge, LoadedFineTune, Progress, Re
 from packshot.services.catalog import new_id, now
 from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import ReportProgress, no_report
+from packshot.services.json_text import to_json
 from packshot.services.training import newest_set
 
 REPORT = "report.json"
@@ -51,11 +52,16 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class _Photos:
-    """The reference photos of a category, encoded and embedded."""
+    """The reference photos of a category, encoded and embedded; none may be held out."""
 
     training: tuple[bytes, ...]
     training_embeddings: tuple[Embedding, ...]
     held_out_embeddings: tuple[Embedding, ...]
+
+    @property
+    def compared(self) -> tuple[Embedding, ...]:
+        """The photos that pictures are compared with: the held-out ones where there are any."""
+        return self.held_out_embeddings or self.training_embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +109,7 @@ def evaluate(
     centroids = {name: centroid(embeddings) for name, embeddings in rivals.items()}
     centroids[category.path] = centroid(photos.training_embeddings)
     tuned_scores, bare_scores = (_score(each, photos, bare, centroids, category.path) for each in (tuned, bare))
-    real_fidelity = mean_similarity(photos.training_embeddings, photos.held_out_embeddings)
-    real_distance = nearest_distance(photos.held_out_embeddings, photos.training_embeddings)
-    verdict = judge_scores(tuned_scores, bare_scores, real_fidelity, real_distance, gate)
+    real = measure_real(photos.training_embeddings, photos.held_out_embeddings)
     evaluation = Evaluation(
         id=new_id("eva"),
         fine_tune_id=fine_tune.id,
@@ -113,10 +117,10 @@ def evaluate(
         seed=suite.seed,
         fine_tune=tuned_scores,
         base=bare_scores,
-        real_fidelity=real_fidelity,
-        real_reference_distance=real_distance,
+        real_fidelity=real.fidelity,
+        real_reference_distance=real.reference_distance,
         rivals=tuple(sorted(rivals)),
-        verdict=verdict,
+        verdict=judge_scores(tuned_scores, bare_scores, real, gate),
         artifacts=(),
         created_at=now(),
     )
@@ -144,11 +148,10 @@ def _photos(records: Records, blobs: Blobs, judge: Judge, frozen: ReferenceSet) 
     pngs = [blobs.get(image.image or "") for image in images]
     embeddings = judge.embed(pngs, [None] * len(pngs))
     held_out = [image.id in frozen.held_out_ids for image in images]
-    training = tuple(each for each, held in zip(embeddings, held_out, strict=True) if not held)
     return _Photos(
         training=tuple(png for png, held in zip(pngs, held_out, strict=True) if not held),
-        training_embeddings=training,
-        held_out_embeddings=tuple(each for each, held in zip(embeddings, held_out, strict=True) if held) or training,
+        training_embeddings=tuple(each for each, held in zip(embeddings, held_out, strict=True) if not held),
+        held_out_embeddings=tuple(each for each, held in zip(embeddings, held_out, strict=True) if held),
     )
 
 
@@ -213,7 +216,7 @@ def _maker(
 
 def _score(made: _Pictures, photos: _Photos, bare: _Pictures, centroids: Mapping[str, Embedding], path: str) -> Scores:
     return Scores(
-        subject_fidelity=mean_similarity(made.flat, photos.held_out_embeddings),
+        subject_fidelity=mean_similarity(made.flat, photos.compared),
         prompt_adherence=fmean(made.adherence),
         diversity=diversity(made.embeddings),
         nearest_category_accuracy=fmean(nearest(image, centroids) == path for image in made.flat),
@@ -224,10 +227,7 @@ def _score(made: _Pictures, photos: _Photos, bare: _Pictures, centroids: Mapping
 
 
 def _report(evaluation: Evaluation, suite: Suite) -> bytes:
-    content = dataclasses.asdict(evaluation)
-    content["suite"] = dataclasses.asdict(suite)
-    content["created_at"] = evaluation.created_at.isoformat()
-    return json.dumps(content, indent=2, sort_keys=True).encode()
+    return to_json({**vars(evaluation), "suite": suite}).encode()
 
 
 def _sheet(

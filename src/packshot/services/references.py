@@ -9,6 +9,7 @@ from packshot.domain.errors import Conflict, ImageRefused, InvalidInput, NotFoun
 from packshot.domain.references import (
     MAX_IMAGES,
     MIN_IMAGES,
+    MIN_IMAGES_TO_HOLD_OUT,
     ReferenceImage,
     ReferenceSet,
     Rights,
@@ -152,8 +153,10 @@ def check_references(records: Records, category: Category) -> CurationReport:
     advice: list[str] = []
     if len(accepted) < MIN_IMAGES:
         advice.append(f"{len(accepted)} usable photos; at least {MIN_IMAGES} are needed, 10 to 20 work best")
-    elif len(accepted) < 8:
-        advice.append("fewer than 8 photos: none is held out, so evaluation compares with the training photos")
+    elif len(accepted) < MIN_IMAGES_TO_HOLD_OUT:
+        advice.append(
+            f"fewer than {MIN_IMAGES_TO_HOLD_OUT} photos: none is held out, so evaluation has the training photos alone"
+        )
     if len(accepted) > MAX_IMAGES:
         advice.append(f"{len(accepted)} usable photos; remove the least typical until {MAX_IMAGES} are left")
     if accepted and not all(image.rights.license for image in accepted):

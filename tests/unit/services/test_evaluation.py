@@ -2,6 +2,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from photos import GREEN, RED
 from PIL import Image
 
 from packshot.domain.errors import NotFound
-from packshot.domain.evaluation import Evaluation, Outcome
+from packshot.domain.evaluation import Evaluation, Outcome, cosine
 from packshot.domain.models import FineTune
+from packshot.domain.references import ReferenceImage
 from packshot.services.catalog import retire_category
 from packshot.services.evaluation import REPORT, SHEET, Suite, evaluate, newest_evaluation
 
@@ -65,7 +67,11 @@ def test_a_fine_tune_that_learnt_nothing_is_rejected(space, red):
 
 def test_a_judge_that_fails_leads_to_review(space, red):
     space.judge.adherences = math.nan
-    assert measured(space, red).verdict.outcome is Outcome.REVIEW
+    evaluation = measured(space, red)
+    assert evaluation.verdict.outcome is Outcome.REVIEW
+    report = next(each for each in evaluation.artifacts if each.name == REPORT)
+    content = json.loads(space.blobs.get(report.sha256), parse_constant=pytest.fail)
+    assert content["fine_tune"]["prompt_adherence"] is None
 
 
 def test_categories_of_the_same_class_are_the_rivals(space, red):
@@ -127,9 +133,30 @@ def test_the_sheet_shows_references_base_and_fine_tune(space, red):
     assert greyish.mean() > 0.1
 
 
-def test_few_photos_are_compared_with_themselves(space):
-    evaluation = measured(space, space.fine_tune(space.category("fuji", 5)))
-    assert evaluation.real_reference_distance == pytest.approx(0, abs=1e-9)
+@pytest.mark.parametrize("count", [5, 7])
+def test_with_few_photos_none_is_compared_with_itself_and_the_verdict_says_what_it_rests_on(space, count):
+    evaluation = measured(space, space.fine_tune(space.category("fuji", count)))
+    pngs = [space.blobs.get(image.image or "") for image in space.records.find(ReferenceImage)]
+    photos = space.judge.embed(pngs, [None] * count)
+    pairs = [[cosine(one, other) for other in photos if other is not one] for one in photos]
+    assert evaluation.real_fidelity == pytest.approx(fmean(fmean(each) for each in pairs), abs=1e-12)
+    assert evaluation.real_reference_distance == pytest.approx(fmean(1 - max(each) for each in pairs), abs=1e-12)
+    assert "rests on the training photos" in evaluation.verdict.reasons[-1]
+
+
+def test_a_fine_tune_of_few_photos_that_copies_them_does_not_pass(space):
+    fine_tune = space.fine_tune(space.category("fuji", 6))
+    copies = [space.blobs.get(image.image or "") for image in space.records.find(ReferenceImage)]
+
+    class Copier(FakeGenerator):
+        def generate(self, base, fine_tune, prompts, sampling, *, report):
+            made = super().generate(base, fine_tune, prompts, sampling, report=report)
+            return copies[: len(made)] if fine_tune and len(prompts) > 1 else made
+
+    space.generator = Copier()
+    evaluation = measured(space, fine_tune)
+    assert evaluation.verdict.outcome is Outcome.REVIEW
+    assert "distance to the nearest training photo" in evaluation.verdict.reasons[0]
 
 
 def test_progress_names_who_is_drawing(space, red):
