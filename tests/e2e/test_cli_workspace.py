@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from photos import save_photo
 from shell import PATH, prepare
 
 from packshot.bootstrap import DATABASE, open_workspace
@@ -40,11 +41,18 @@ def test_every_command_speaks_json_on_stdout_and_text_without(shell, tmp_path, a
         assert not text.startswith(("{", "["))
 
 
-def test_a_photo_is_removed_by_name_until_a_set_holds_it(shell, tmp_path):
+def test_photos_are_taken_out_of_the_next_set(shell, tmp_path):
     prepare(shell, tmp_path)
-    failed = shell("references", "remove", PATH, "0.png", "--json", code=1)
-    assert '"error": "Conflict"' in failed.err
-    assert shell("references", "check", PATH, "--json").json["freezable"]
+    save_photo(tmp_path / "new.png", 50)
+    shell("references", "add", PATH, tmp_path / "new.png")
+    assert shell("references", "remove", PATH, "0.png", "new.png").out == "0.png is withdrawn\nnew.png is removed\n"
+    checked = shell("references", "check", PATH).out
+    assert "7 accepted; ready to freeze" in checked
+    assert "withdrawn" in checked.split("0.png")[1].splitlines()[0]
+    assert "set 2: 7 photos" in shell("references", "freeze", PATH).out
+    image_id = shell("references", "check", PATH, "--json").json["images"][1]["id"]
+    (removed,) = shell("references", "remove", PATH, image_id, "--json").json
+    assert (removed["id"], removed["file_name"], removed["refusal"]) == (image_id, "1.png", "withdrawn")
 
 
 def open_databases(home: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""``packshot references``: take in photos, report on them, freeze a set."""
+"""``packshot references``: take photos in and out, report on them, freeze a set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +55,7 @@ def check(path: Path_, as_json: Json = False) -> None:
             rows = [
                 [
                     image.file_name,
-                    "accepted" if image.accepted else f"refused: {image.refusal}",
+                    "accepted" if image.accepted else "withdrawn" if image.withdrawn else f"refused: {image.refusal}",
                     f"{image.width}x{image.height}" if image.width else "-",
                     "yes" if image.mask else "-",
                     image.explanation or image.caption,
@@ -72,14 +72,25 @@ def check(path: Path_, as_json: Json = False) -> None:
 
 
 @app.command()
-def remove(path: Path_, file_name: str, as_json: Json = False) -> None:
-    """Forget a photo that no frozen set holds."""
+def remove(
+    path: Path_,
+    names: Annotated[list[str], typer.Argument(metavar="IMAGE-ID|FILE-NAME...", help="Photos of the category.")],
+    as_json: Json = False,
+) -> None:
+    """Take photos out of the next set. Sets that were frozen with them keep them; adding a photo takes it in again."""
     from packshot.services.catalog import category_at
-    from packshot.services.references import remove_reference
+    from packshot.services.references import remove_references
 
     with workspace() as space:
-        image = remove_reference(space.records, category_at(space.records, path, space.settings.namespace), file_name)
-        show(image, as_json, lambda: f"{image.file_name} is removed")
+        category = category_at(space.records, path, space.settings.namespace)
+        removed = remove_references(space.records, space.blobs, category, names)
+        show(
+            removed,
+            as_json,
+            lambda: "\n".join(
+                f"{image.file_name} is {'withdrawn' if image.withdrawn else 'removed'}" for image in removed
+            ),
+        )
 
 
 @app.command()

@@ -63,7 +63,7 @@ class AmbiguousIdentifier(InvalidPrompt):
 
 
 class RefusalReason(StrEnum):
-    """Why a reference image is refused."""
+    """Why a reference image is refused; ``withdrawn`` by a person after a set was frozen that holds it."""
 
     UNREADABLE = "unreadable"
     UNSUPPORTED_FORMAT = "unsupported-format"
@@ -77,6 +77,7 @@ class RefusalReason(StrEnum):
     BLURRED = "blurred"
     UNDEREXPOSED = "underexposed"
     OVEREXPOSED = "overexposed"
+    WITHDRAWN = "withdrawn"
 
 
 class ImageRefused(PackshotError):

@@ -45,8 +45,13 @@ class ReferenceImage:
 
     @property
     def accepted(self) -> bool:
-        """Whether a frozen set may hold it."""
+        """Whether the next frozen set holds it."""
         return self.refusal is None
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was taken out after a set had been frozen with it."""
+        return self.refusal is RefusalReason.WITHDRAWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,5 +98,5 @@ def check_freezable(accepted: Sequence[ReferenceImage], category_path: str) -> N
     if len(accepted) > MAX_IMAGES:
         raise ReferenceSetRefused(
             f"{category_path} has {len(accepted)} usable reference photos and may have at most {MAX_IMAGES}; "
-            "remove the least typical ones with: packshot references remove"
+            f"take the least typical ones out with: packshot references remove {category_path} FILE-NAME"
         )

@@ -1,8 +1,8 @@
-"""Use cases of reference photos: take them in, report on them, freeze a set."""
+"""Use cases of reference photos: take them in and out, report on them, freeze a set."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import Category
 from packshot.domain.errors import Conflict, ImageRefused, InvalidInput, NotFound, RefusalReason
@@ -23,6 +23,8 @@ from packshot.imaging.folders import Photo
 from packshot.ports import Blobs, Records
 from packshot.services.catalog import new_id, now
 
+_Prints = list[tuple[str, str]]  # file name and fingerprint of each accepted photo
+
 
 @dataclass(frozen=True, kw_only=True)
 class CurationReport:
@@ -34,7 +36,7 @@ class CurationReport:
 
     @property
     def accepted(self) -> tuple[ReferenceImage, ...]:
-        """The photos that a frozen set may hold."""
+        """The photos that the next frozen set would hold."""
         return tuple(image for image in self.images if image.accepted)
 
     @property
@@ -48,26 +50,33 @@ def add_references(
 ) -> list[ReferenceImage]:
     """Take in photos: each becomes a record, accepted or refused with its reason.
 
-    The bytes are kept either way, except those of a file that is too large to be read. A file that the category has
-    already, byte for byte, is not taken in again: its record is returned.
+    The bytes are kept either way, except those of a file that is too large to be read. Of a file that the category
+    has already, byte for byte, the record is returned; one that was withdrawn takes part again.
 
     Raises:
         InvalidInput: a file cannot be read.
     """
     known = {image.original: image for image in records.find(ReferenceImage, category_id=category.id)}
-    prints = [
-        (image.file_name, fingerprint(blobs.get(image.image)))
-        for image in known.values()
-        if image.accepted and image.image
-    ]
+    prints = _prints(blobs, known.values())
     taken: list[ReferenceImage] = []
     for photo in photos:
         original = _digest(photo)
-        if original not in known:
-            known[original] = _examine(blobs, category, photo, original, rights, prints)
-            records.add(known[original])
-        taken.append(known[original])
+        image = known.get(original)
+        if image is None:
+            image = _compared(blobs, _examine(blobs, category, photo, original, rights), prints)
+            records.add(image)
+        elif image.withdrawn:
+            image = _compared(blobs, image, prints)
+            records.replace(image)
+        known[original] = image
+        taken.append(image)
     return taken
+
+
+def _prints(blobs: Blobs, images: Iterable[ReferenceImage]) -> _Prints:
+    return [
+        (image.file_name, fingerprint(blobs.get(image.image))) for image in images if image.accepted and image.image
+    ]
 
 
 def _digest(photo: Photo) -> str:
@@ -78,10 +87,8 @@ def _digest(photo: Photo) -> str:
         raise InvalidInput(f"cannot read {photo.path} ({error.strerror}); nothing of it was taken in") from error
 
 
-def _examine(
-    blobs: Blobs, category: Category, photo: Photo, original: str, rights: Rights, prints: list[tuple[str, str]]
-) -> ReferenceImage:
-    """A record of ``photo``; when it is accepted, its fingerprint joins ``prints``."""
+def _examine(blobs: Blobs, category: Category, photo: Photo, original: str, rights: Rights) -> ReferenceImage:
+    """A record of ``photo`` by itself, whatever other photos show."""
     image_digest = mask_digest = None
     width = height = 0
     refusal: RefusalReason | None = None
@@ -96,7 +103,9 @@ def _examine(
         mask = decode_mask(drawn, (width, height), f"the mask of {photo.file_name}") if drawn else decoded.alpha_mask
         image_digest = blobs.put(decoded.png)
         mask_digest = blobs.put(mask) if mask else None
-        _check_quality(decoded.png, photo.file_name, prints)
+        problem = check_photo(decoded.png)
+        if problem:
+            raise ImageRefused(problem[0], f"{photo.file_name}: {problem[1]}")
     except ImageRefused as error:
         refusal, explanation = error.reason, str(error)
     return ReferenceImage(
@@ -116,34 +125,73 @@ def _examine(
     )
 
 
-def _check_quality(png: bytes, file_name: str, prints: list[tuple[str, str]]) -> None:
-    problem = check_photo(png)
-    if problem:
-        raise ImageRefused(problem[0], f"{file_name}: {problem[1]}")
-    print_ = fingerprint(png)
+def _compared(blobs: Blobs, image: ReferenceImage, prints: _Prints) -> ReferenceImage:
+    """``image`` beside the accepted photos with ``prints``: it joins them, or is refused as a near-duplicate of one.
+
+    What other photos decided about it before, or a person, no longer counts; a refusal of its own stays.
+    """
+    if image.refusal not in {None, RefusalReason.NEAR_DUPLICATE, RefusalReason.WITHDRAWN}:
+        return image
+    print_ = fingerprint(blobs.get(image.image or ""))
     for other, known in prints:
         if similar(print_, known):
-            raise ImageRefused(
-                RefusalReason.NEAR_DUPLICATE,
-                f"{file_name} shows nearly the same picture as {other}; photograph another view or piece",
+            return replace(
+                image,
+                refusal=RefusalReason.NEAR_DUPLICATE,
+                explanation=f"{image.file_name} shows nearly the same picture as {other}; "
+                "photograph another view or piece",
             )
-    prints.append((file_name, print_))
+    prints.append((image.file_name, print_))
+    return replace(image, refusal=None, explanation="")
 
 
-def remove_reference(records: Records, category: Category, file_name: str) -> ReferenceImage:
-    """Forget a photo that no frozen set holds.
+def remove_references(records: Records, blobs: Blobs, category: Category, names: Sequence[str]) -> list[ReferenceImage]:
+    """Take photos, named by id or file name, out of the next set; all of them or none.
+
+    A photo that a frozen set holds is marked as withdrawn, as that set keeps it; any other is forgotten. Photos that
+    were refused as near-duplicates of it are compared anew.
 
     Raises:
-        NotFound: the category has no photo of this name.
-        Conflict: a frozen set holds it.
+        NotFound: the category has no photo of this name, or it is withdrawn already.
+        Conflict: several photos have this file name.
     """
-    found = records.find(ReferenceImage, category_id=category.id, file_name=file_name)
+    with records.transaction():
+        images = records.find(ReferenceImage, category_id=category.id)
+        held = {id_ for each in records.find(ReferenceSet, category_id=category.id) for id_ in each.image_ids}
+        removed: list[ReferenceImage] = []
+        for image in dict.fromkeys(_named(images, name, category) for name in names):
+            if image.id in held:
+                explanation = "taken out by hand; sets that were frozen with it keep it"
+                withdrawn = replace(image, refusal=RefusalReason.WITHDRAWN, explanation=explanation)
+                records.replace(withdrawn)
+                removed.append(withdrawn)
+            else:
+                records.remove(image)
+                removed.append(image)
+        _compare_near_duplicates(records, blobs, category)
+    return removed
+
+
+def _named(images: Sequence[ReferenceImage], name: str, category: Category) -> ReferenceImage:
+    found = [image for image in images if name in {image.id, image.file_name} and not image.withdrawn]
     if not found:
-        raise NotFound(f"{category.path} has no reference photo {file_name!r}")
-    if any(found[-1].id in each.image_ids for each in records.find(ReferenceSet, category_id=category.id)):
-        raise Conflict(f"{file_name} belongs to a frozen set, which never changes; it stays")
-    records.remove(found[-1])
-    return found[-1]
+        raise NotFound(
+            f"{category.path} has no reference photo {name!r} to take out; see them with: "
+            f"packshot references check {category.path}"
+        )
+    if len(found) > 1:
+        ids = ", ".join(image.id for image in found)
+        raise Conflict(f"{category.path} has {len(found)} reference photos {name!r}; write one of the ids {ids}")
+    return found[0]
+
+
+def _compare_near_duplicates(records: Records, blobs: Blobs, category: Category) -> None:
+    """Compare those refused as near-duplicates with the photos that are left, in the order in which they came."""
+    images = records.find(ReferenceImage, category_id=category.id)
+    refused = [image for image in images if image.refusal is RefusalReason.NEAR_DUPLICATE]
+    prints = _prints(blobs, images) if refused else []
+    for image in refused:
+        records.replace(_compared(blobs, image, prints))
 
 
 def check_references(records: Records, category: Category) -> CurationReport:
@@ -176,9 +224,8 @@ def freeze_references(records: Records, category: Category) -> ReferenceSet:
         held_out = choose_held_out(accepted)
         digest = set_digest(accepted, held_out)
         earlier = records.find(ReferenceSet, category_id=category.id)
-        same = [each for each in earlier if each.digest == digest]
-        if same:
-            return same[-1]
+        if earlier and earlier[-1].digest == digest:
+            return earlier[-1]
         frozen = ReferenceSet(
             id=new_id("set"),
             category_id=category.id,

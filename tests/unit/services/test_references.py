@@ -6,10 +6,11 @@ from photos import save_photo
 from PIL import Image
 
 from packshot.domain.errors import Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
-from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
+from packshot.domain.references import MAX_IMAGES, ReferenceImage, ReferenceSet, Rights
 from packshot.imaging.decode import MAX_FILE_BYTES
 from packshot.imaging.folders import read_photos
-from packshot.services.references import add_references, check_references, freeze_references, remove_reference
+from packshot.services.catalog import summarise
+from packshot.services.references import add_references, check_references, freeze_references, remove_references
 
 RIGHTS = Rights(source="our studio", license="CC0-1.0")
 
@@ -173,15 +174,107 @@ def test_the_same_content_has_the_same_digest_in_every_category(space, category)
     assert freeze_references(space.records, category).digest == freeze_references(space.records, other).digest
 
 
-def test_a_photo_is_removed_while_no_set_holds_it(space, category):
-    added(space, category, space.photos(6))
-    remove_reference(space.records, category, "05.png")
-    assert [image.file_name for image in space.records.find(ReferenceImage)] == [f"0{n}.png" for n in range(5)]
-    freeze_references(space.records, category)
-    with pytest.raises(Conflict, match="01.png belongs to a frozen set"):
-        remove_reference(space.records, category, "01.png")
+def removed(space, category, *names):
+    return remove_references(space.records, space.blobs, category, names)
+
+
+def test_photos_that_no_set_holds_are_forgotten_by_name_or_id(space, category):
+    taken = added(space, category, space.photos(7))
+    assert removed(space, category, "05.png", taken[6].id, "06.png") == taken[5:]
+    assert space.records.find(ReferenceImage) == taken[:5]
     with pytest.raises(NotFound, match="'05.png'"):
-        remove_reference(space.records, category, "05.png")
+        removed(space, category, "05.png")
+
+
+def test_a_photo_that_a_set_holds_leaves_the_next_set_and_stays_in_that_one(space, category):
+    taken = added(space, category, space.photos(6))
+    first = freeze_references(space.records, category)
+    (withdrawn,) = removed(space, category, "01.png")
+    assert (withdrawn.id, withdrawn.refusal) == (taken[1].id, RefusalReason.WITHDRAWN)
+    assert space.records.get(ReferenceSet, first.id) == first
+    assert check_references(space.records, category).accepted == (taken[0], *taken[2:])
+    second = freeze_references(space.records, category)
+    assert set(second.image_ids) == set(first.image_ids) - {withdrawn.id}
+    with pytest.raises(NotFound, match="'01.png' to take out"):
+        removed(space, category, "01.png")
+
+
+def test_a_full_category_can_swap_a_photo_after_a_set_was_frozen(space, category):
+    added(space, category, space.photos(MAX_IMAGES))
+    freeze_references(space.records, category)
+    added(space, category, space.photos(1, name="better", start=50))
+    with pytest.raises(ReferenceSetRefused, match=f"packshot references remove {category.path} FILE-NAME"):
+        freeze_references(space.records, category)
+    removed(space, category, "03.png")
+    second = freeze_references(space.records, category)
+    names = {space.records.get(ReferenceImage, id_).file_name for id_ in second.image_ids}
+    assert len(second.image_ids) == MAX_IMAGES
+    assert "50.png" in names
+    assert "03.png" not in names
+
+
+def test_taking_a_photo_out_again_makes_a_newer_set_even_where_an_older_one_is_equal(space, category):
+    added(space, category, space.photos(5))
+    first = freeze_references(space.records, category)
+    added(space, category, space.photos(1, start=5))
+    freeze_references(space.records, category)
+    removed(space, category, "05.png")
+    third = freeze_references(space.records, category)
+    assert (third.version, third.digest) == (3, first.digest)
+    assert summarise(space.records, category).newest_set == third
+
+
+def test_a_withdrawn_photo_that_is_added_again_takes_part_again(space, category):
+    folder = space.photos(6)
+    taken = added(space, category, folder)
+    first = freeze_references(space.records, category)
+    removed(space, category, "02.png")
+    assert added(space, category, folder) == taken
+    assert freeze_references(space.records, category) == first
+
+
+def test_a_file_name_that_two_photos_have_names_neither(space, category):
+    folders = [space.folder / "one", space.folder / "two"]
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        save_photo(folder / "photo.png", seed)
+    one, two = added(space, category, *folders)
+    with pytest.raises(Conflict, match=f"{one.id}, {two.id}"):
+        removed(space, category, "photo.png")
+    removed(space, category, two.id)
+    assert space.records.find(ReferenceImage) == [one]
+
+
+def test_of_several_photos_all_are_taken_out_or_none(space, category):
+    taken = added(space, category, space.photos(3))
+    with pytest.raises(NotFound, match="'09.png'"):
+        removed(space, category, "00.png", "09.png")
+    assert space.records.find(ReferenceImage) == taken
+
+
+def save_copies(source, folder, *qualities):
+    folder.mkdir(exist_ok=True)
+    with Image.open(source) as image:
+        for quality in qualities:
+            image.convert("RGB").save(folder / f"copy{quality}.jpg", quality=quality)
+    return folder
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_near_duplicate_is_accepted_once_the_other_one_is_gone(space, category, frozen):
+    folder = space.photos(6)
+    added(space, category, folder)
+    added(space, category, save_copies(folder / "00.png", space.folder / "copies", 60, 70))
+    if frozen:
+        freeze_references(space.records, category)
+    removed(space, category, "00.png")
+    (first,) = space.records.find(ReferenceImage, file_name="copy60.jpg")
+    (second,) = space.records.find(ReferenceImage, file_name="copy70.jpg")
+    assert (first.refusal, first.explanation) == (None, "")
+    assert second.refusal is RefusalReason.NEAR_DUPLICATE
+    assert "as copy60.jpg;" in second.explanation
+    (again,) = added(space, category, folder / "00.png")
+    assert again.refusal is RefusalReason.NEAR_DUPLICATE
 
 
 @pytest.mark.parametrize(
