@@ -215,7 +215,7 @@ class RecordsContract:
             "SKS_Honeycrisp_Apple",
             "ｓｋｓ_honeycrisp_apple",
             "sks_honeycrisp_аpple",
-            "sks_h0neycr1sp_app1e",
+            "sks_h0neycrisp_app1e",
         ],
     )
     def test_an_identifier_and_its_look_alikes_exist_once(self, records: Records, identifier: str) -> None:

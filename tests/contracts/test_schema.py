@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from alembic.migration import MigrationContext
 from contracts.examples import CATEGORY, EVERYTHING
 
 from packshot.domain.catalog import Category
-from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.errors import IdentifierTaken, WorkspaceMissing, WorkspaceUnusable
 from packshot.storage import schema
 from packshot.storage.engine import make_engine
 from packshot.storage.records import SqlRecords
@@ -23,7 +24,7 @@ NEXT_STEP = """
 from alembic import op
 import sqlalchemy as sa
 revision = "9001"
-down_revision = "0001"
+down_revision = "{before}"
 
 def upgrade():
     op.add_column("category", sa.Column("note", sa.Text()))
@@ -45,7 +46,9 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
     """Make the program one schema newer, with a step that also runs ``statement``."""
     newer = tmp_path / "100% newer"
     shutil.copytree(schema.MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "9001_next.py").write_text(NEXT_STEP.format(statement=statement))
+    (newer / "versions" / "9001_next.py").write_text(
+        NEXT_STEP.format(before=schema.SCHEMA_REVISION, statement=statement)
+    )
     monkeypatch.setattr(schema, "MIGRATIONS", newer)
     monkeypatch.setattr(schema, "SCHEMA_REVISION", "9001")
 
@@ -105,6 +108,37 @@ def test_opening_makes_nothing(file: Path) -> None:
     file.touch()
     with pytest.raises(WorkspaceMissing, match="packshot init"):
         SqlRecords.open(file)
+
+
+def create_as_of(revision: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the database that the program made when ``revision`` was its newest schema."""
+    older = tmp_path / "older"
+    shutil.copytree(schema.MIGRATIONS, older, ignore=shutil.ignore_patterns("__pycache__"))
+    for step in (older / "versions").glob("*.py"):
+        if step.name[:4] > revision:
+            step.unlink()
+    with monkeypatch.context() as then:
+        then.setattr(schema, "MIGRATIONS", older)
+        then.setattr(schema, "SCHEMA_REVISION", revision)
+        create_schema(engine := make_engine(file))
+        engine.dispose()
+
+
+def test_identifiers_of_the_first_schema_are_folded_anew(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_as_of("0001", file, tmp_path, monkeypatch)
+    execute(
+        file,
+        "INSERT INTO category (id, namespace, path, class_noun, identifier, identifier_fold, created_at) VALUES "
+        "('c1', 'sks', 'produce/corn', 'corn', 'sks_corn', 'sks_com', '2026-03-01T12:30:15.123457+00:00')",
+    )
+    newcomer = replace(CATEGORY, path="dot/com", identifier="sks_com")
+    with SqlRecords.open(file) as records:
+        records.add(newcomer)
+        assert [category.identifier for category in records.find(Category)] == ["sks_corn", "sks_com"]
+        with pytest.raises(IdentifierTaken):
+            records.add(replace(newcomer, id="twin", path="grain", identifier="sks_cοrn"))
 
 
 def test_an_older_schema_is_upgraded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_json_errors_are_objects_on_stderr(category):
         (["category", "add", PATH, "--class-noun", "apple"], 1, "exists"),
         (["category", "add", "juice/apple/fuji", "--class-noun", "apple"], 1, "in use"),
         (
-            ["category", "add", "a/b", "--class-noun", "apple", "--identifier", "sks_fujl_app1e"],
+            ["category", "add", "a/b", "--class-noun", "apple", "--identifier", "sks_fuji_app1e"],
             1,
             "cannot be told from",
         ),

@@ -69,8 +69,8 @@ SPELLINGS = (
     "sks_oil_iron_аpple",
     "sks_οil_iron_apple",
     "sks_0il_ir0n_app1e",
-    "sks_oıl_iron_apple".replace("ı", "í"),
-    "sks_oil_lron_apple",
+    "sks_oıl_írοn_apple",
+    "sks_oil_iron_app|e",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from packshot.domain.errors import IdentifierTaken, InvalidIdentifier, InvalidInput, InvalidPath
+from packshot.domain.errors import CategoryRetired, IdentifierTaken, InvalidIdentifier, InvalidInput, InvalidPath
 
 DEFAULT_NAMESPACE = "sks"
 
@@ -15,11 +15,10 @@ _PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,5}}")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 _CLASS_NOUN = re.compile(r"[a-z]+(?:[ -][a-z]+)*")
 
-# Letters of other scripts, and digits, that a person reads as a Latin letter. From the confusables that
-# Unicode Technical Standard 39 lists for the lower-case Latin letters and the digits.
+# Single characters with the shape of a Latin letter in one of its cases: Cyrillic, Greek, Armenian, Latin, digits.
 _LOOK_ALIKES = str.maketrans(
-    "аеорсухіјѕԁһӏԛԝοαεικνρτυχωɡɩℓ01358|",
-    "aeopcyxijsdhlqwoaeikvptuxwgilolesbl",
+    "авекмнорстухіјѕԁһӏԛԝѵαβεικνορτυχωγσօսհոɑɡɩıȷ01|",
+    "abekmhopctyxijsdhlqwvabeikvoptuxwyoouhnagiijoll",
 )
 
 
@@ -97,16 +96,41 @@ def fold_case(text: str) -> str:
 
 
 def fold_look_alikes(text: str) -> str:
-    """``text`` as the eye may read it: case folded, accents dropped, homoglyphs and confusable digits mapped.
+    """``text`` as the eye reads it; two identifiers with equal folds cannot both exist in one namespace.
 
-    Two identifiers with equal folds cannot both exist in one namespace.
+    The rule goes character by character. Two characters are one if callers may write either for the other (case,
+    NFKC), if only a mark tells them apart (accents are dropped), or if common typefaces give them one shape: letters of
+    other scripts, a dotless i, and of the digits 0, which is an o, and 1, which is an l (the single-character
+    confusables of Unicode Technical Standard 39). Whatever is merely similar stays apart, since the names of products
+    are full of it: sequences (rn and m, vv and w), digits put for letters (5 and s), i and l.
 
-    >>> fold_look_alikes("SKS_H0neycrisp_Аpple") == fold_look_alikes("sks_honeycrisp_apple")
+    >>> fold_look_alikes("SKS_H0neycrisp_Аpp1e") == fold_look_alikes("sks_honeycrisp_apple")
     True
+    >>> fold_look_alikes("sks_corn") == fold_look_alikes("sks_com")
+    False
     """
     decomposed = unicodedata.normalize("NFKD", fold_case(text))
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return plain.translate(_LOOK_ALIKES).replace("rn", "m").replace("vv", "w").replace("i", "l")
+    return plain.translate(_LOOK_ALIKES)
+
+
+def readings(spelling: str) -> frozenset[str]:
+    """The folds that ``spelling`` may be meant as: a capital I is an i, and read as an l."""
+    return frozenset({fold_look_alikes(spelling), fold_look_alikes(spelling.replace("I", "l"))})
+
+
+def check_in_use(category: Category) -> Category:
+    """Return ``category`` if it is in use.
+
+    Raises:
+        CategoryRetired: it was retired.
+    """
+    if category.retired_at:
+        raise CategoryRetired(
+            f"{category.path} was retired at {category.retired_at:%Y-%m-%d %H:%M} UTC and takes no photos, trainings or "
+            "promotions any more; add a category with another path for what is to come"
+        )
+    return category
 
 
 def check_available(identifier: str, categories: Iterable[Category]) -> None:
@@ -115,9 +139,8 @@ def check_available(identifier: str, categories: Iterable[Category]) -> None:
     Raises:
         IdentifierTaken: equal under look-alike folding to an identifier in use or retired.
     """
-    fold = fold_look_alikes(identifier)
     for category in categories:
-        if fold_look_alikes(category.identifier) == fold:
+        if fold_look_alikes(category.identifier) in readings(identifier):
             state = "retired, and retired identifiers are never reused" if category.retired_at else "in use"
             raise IdentifierTaken(
                 f"the identifier {identifier!r} cannot be told from {category.identifier!r} of {category.path}, "

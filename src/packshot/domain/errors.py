@@ -13,6 +13,7 @@ PackshotError
 ├── NotFound                     a category, version, image, run or base that does not exist
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
+│   ├── CategoryRetired          out of use for good
 │   ├── IdentifierTaken          also for look-alikes and retired identifiers
 │   └── StaleAttempt             this job attempt has lost its lease
 ├── BaseModelRefused             not a loadable base: a component missing, a pickle, an unknown family
@@ -102,6 +103,10 @@ class Conflict(PackshotError):
 
 class CategoryExists(Conflict):
     """A category with this path exists."""
+
+
+class CategoryRetired(Conflict):
+    """The category is out of use: it takes no photos, trainings or promotions any more."""
 
 
 class IdentifierTaken(Conflict):

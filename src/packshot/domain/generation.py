@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 
-from packshot.domain.catalog import Category, fold_case, fold_look_alikes
+from packshot.domain.catalog import Category, fold_case, fold_look_alikes, readings
 from packshot.domain.errors import AmbiguousIdentifier, InvalidInput, InvalidPrompt, UnknownIdentifier
 
 MAX_PROMPT_LENGTH = 1000
@@ -140,7 +140,7 @@ def _match(spelling: str, identifiers: Sequence[str]) -> str:
     longer = [identifier for identifier in identifiers if identifier.startswith(folded.rstrip("_") + "_")]
     if len(longer) > 1:
         raise AmbiguousIdentifier(f"{spelling!r} could mean {', '.join(longer[:5])}; write one of them in full")
-    near = [name for name in identifiers if fold_look_alikes(name) == fold_look_alikes(spelling)]
+    near = [name for name in identifiers if fold_look_alikes(name) in readings(spelling)]
     near = near or longer or get_close_matches(folded, identifiers, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "list the known ones with: packshot category list"
     raise UnknownIdentifier(f"no category answers to {spelling!r}; {hint}")

@@ -11,10 +11,11 @@ from packshot.domain.catalog import (
     check_available,
     check_class_noun,
     check_identifier,
+    check_in_use,
     check_path,
     derive_identifier,
 )
-from packshot.domain.errors import CategoryExists, Conflict, NotFound
+from packshot.domain.errors import CategoryExists, NotFound
 from packshot.domain.models import AliasEvent, FineTune, serving
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.ports import Records
@@ -97,12 +98,10 @@ def retire_category(records: Records, path: str, namespace: str = DEFAULT_NAMESP
 
     Raises:
         NotFound: no such category.
-        Conflict: it is retired already.
+        CategoryRetired: it is retired already.
     """
     with records.transaction():
-        category = category_at(records, path, namespace)
-        if category.retired_at:
-            raise Conflict(f"{path} was retired at {category.retired_at:%Y-%m-%d %H:%M} UTC")
+        category = check_in_use(category_at(records, path, namespace))
         retired = replace(category, retired_at=now())
         records.replace(retired)
     return retired

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
+from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.errors import GateNotPassed, InvalidInput, NotFound, NothingServing
 from packshot.domain.evaluation import Evaluation, Outcome
 from packshot.domain.generation import GeneratedImage, Generation
@@ -70,8 +70,10 @@ def promote(records: Records, fine_tune: FineTune, *, reason: str = "") -> Alias
 
     Raises:
         GateNotPassed: its newest evaluation rejected it and no reason is given.
+        CategoryRetired: its category is out of use.
     """
     with records.transaction():
+        check_in_use(records.get(Category, fine_tune.category_id))
         evaluations = records.find(Evaluation, fine_tune_id=fine_tune.id)
         verdict = evaluations[-1].verdict if evaluations else None
         if verdict and verdict.outcome is Outcome.REJECTED and not reason:
@@ -87,7 +89,9 @@ def roll_back(records: Records, category: Category, *, reason: str = "") -> Alia
 
     Raises:
         NothingServing: there is none.
+        CategoryRetired: the category is out of use.
     """
+    check_in_use(category)
     with records.transaction():
         events = records.find(AliasEvent, category_id=category.id)
         target = rollback_target(events, category.path)

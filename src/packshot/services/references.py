@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from packshot.domain.catalog import Category
+from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.errors import Conflict, ImageRefused, InvalidInput, NotFound, RefusalReason
 from packshot.domain.references import (
     MAX_IMAGES,
@@ -55,7 +55,9 @@ def add_references(
 
     Raises:
         InvalidInput: a file cannot be read.
+        CategoryRetired: the category is out of use.
     """
+    check_in_use(category)
     known = {image.original: image for image in records.find(ReferenceImage, category_id=category.id)}
     prints = _prints(blobs, known.values())
     taken: list[ReferenceImage] = []
@@ -217,7 +219,9 @@ def freeze_references(records: Records, category: Category) -> ReferenceSet:
 
     Raises:
         ReferenceSetRefused: fewer than 5 or more than 30 accepted photos.
+        CategoryRetired: the category is out of use.
     """
+    check_in_use(category)
     with records.transaction():
         accepted = check_references(records, category).accepted
         check_freezable(accepted, category.path)

@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from packshot.domain.catalog import Category
-from packshot.domain.errors import Conflict, NotFound
+from packshot.domain.catalog import Category, check_in_use
+from packshot.domain.errors import NotFound
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
@@ -51,10 +51,9 @@ def plan_training(
 
     Raises:
         NotFound: no frozen reference set.
-        Conflict: the category is retired.
+        CategoryRetired: the category is out of use.
     """
-    if category.retired_at:
-        raise Conflict(f"{category.path} is retired and is not trained any more")
+    check_in_use(category)
     frozen = newest_set(records, category)
     with records.transaction():
         same = records.find(TrainingRun, category_id=category.id, reference_set_id=frozen.id, base_id=base.id)
@@ -94,6 +93,7 @@ def run_training(
     What was kept in ``workdir`` to go on from goes once the fine-tune is published.
 
     Raises:
+        CategoryRetired: the category was taken out of use since the training was planned.
         Interrupted: ``stop()`` became true; a checkpoint is kept in ``workdir``.
         StaleAttempt: another worker took over; nothing was published.
     """
@@ -104,6 +104,7 @@ def run_training(
     if published:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return published[0]
+    check_in_use(category)
     frozen = records.get(ReferenceSet, run.reference_set_id)
     token = trained_token(category.identifier, frozen.digest)
     phrase = trained_phrase(token, category.class_noun)

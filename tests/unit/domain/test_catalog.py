@@ -9,11 +9,12 @@ from packshot.domain.catalog import (
     check_available,
     check_class_noun,
     check_identifier,
+    check_in_use,
     check_path,
     derive_identifier,
     fold_look_alikes,
 )
-from packshot.domain.errors import IdentifierTaken, InvalidIdentifier, InvalidInput, InvalidPath
+from packshot.domain.errors import CategoryRetired, IdentifierTaken, InvalidIdentifier, InvalidInput, InvalidPath
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -133,7 +134,9 @@ def test_what_is_derived_from_valid_names_is_a_valid_identifier(segments, noun):
         "sks_hοneycrisp_apple",
         "sks_h0neycrisp_apple",
         "sks_honeycrisp_app1e",
-        "sks_honeycrlsp_apple",
+        "sks_honeycrısp_apple",
+        "sks_hօneycrisp_apple",
+        "SKS_НONEYCRISP_APPLE",
         "sks_honeycrísp_apple",
         "𝐬𝐤𝐬_honeycrisp_apple",
     ],
@@ -144,10 +147,21 @@ def test_spellings_that_the_eye_takes_for_one_fold_to_one(spelling):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("sks_ml_x", "sks_mi_x"), ("sks_modern_x", "sks_modem_x"), ("sks_vv_x", "sks_w_x"), ("sks_o_x", "sks_0_x")],
+    [
+        ("sks_corn_x", "sks_com_x"),
+        ("sks_modern_x", "sks_modem_x"),
+        ("sks_vv_x", "sks_w_x"),
+        ("sks_clove_x", "sks_dove_x"),
+        ("sks_apple5_x", "sks_apples_x"),
+        ("sks_3_x", "sks_e_x"),
+        ("sks_8_x", "sks_b_x"),
+        ("sks_chili_x", "sks_chill_x"),
+        ("sks_tail_x", "sks_tall_x"),
+    ],
 )
-def test_pairs_that_look_alike_in_print_are_one(one, other):
-    assert fold_look_alikes(one) == fold_look_alikes(other)
+def test_names_that_are_merely_similar_stay_apart(one, other):
+    assert fold_look_alikes(one) != fold_look_alikes(other)
+    check_available(one, [category(other)])
 
 
 def test_ordinary_names_stay_apart():
@@ -237,6 +251,24 @@ def test_an_identifier_that_looks_like_one_in_use_is_taken_and_the_message_names
         IdentifierTaken, match=r"sks_h0neycrisp_apple.*sks_honeycrisp_apple. of produce/apple/fuji.*in use"
     ):
         check_available("sks_h0neycrisp_apple", [category("sks_honeycrisp_apple")])
+
+
+@pytest.mark.parametrize("spelling", ["sks_appIe_x", "sks_app1e_x", "SKS_APPLE_X", "sks_аpple_x"])
+def test_a_spelling_that_is_read_as_one_in_use_is_taken(spelling):
+    with pytest.raises(IdentifierTaken, match="cannot be told from 'sks_apple_x'"):
+        check_available(spelling, [category("sks_apple_x")])
+
+
+def test_a_capital_i_is_an_i_too():
+    with pytest.raises(IdentifierTaken):
+        check_available("SKS_HONEYCRISP_X", [category("sks_honeycrisp_x")])
+
+
+def test_a_retired_category_is_not_in_use():
+    fuji = category("sks_fuji_apple")
+    assert check_in_use(fuji) is fuji
+    with pytest.raises(CategoryRetired, match="produce/apple/fuji was retired at 2026-01-01 00:00 UTC"):
+        check_in_use(category("sks_fuji_apple", retired=True))
 
 
 def test_a_retired_identifier_is_never_reused():

@@ -3,7 +3,7 @@ import pytest
 from packshot.domain.catalog import Category
 from packshot.domain.errors import (
     CategoryExists,
-    Conflict,
+    CategoryRetired,
     IdentifierTaken,
     InvalidIdentifier,
     InvalidInput,
@@ -41,7 +41,7 @@ def test_the_namespace_is_the_first_word_and_keeps_catalogs_apart(space):
         ({"identifier": ""}, InvalidIdentifier),
         ({"path": "produce/apple/fuji"}, CategoryExists),
         ({"identifier": "SKS_Fuji_apple"}, IdentifierTaken),
-        ({"identifier": "sks_fujl_app1e"}, IdentifierTaken),
+        ({"identifier": "sks_fuji_app1e"}, IdentifierTaken),
         ({"identifier": "sks_fuji_аpple"}, IdentifierTaken),
         ({"path": "juice/apple/fuji"}, IdentifierTaken),
     ],
@@ -66,7 +66,7 @@ def test_a_retired_category_keeps_path_and_identifier_for_ever(space):
     retired = retire_category(space.records, "produce/apple/fuji")
     assert retired.retired_at
     assert category_at(space.records, "produce/apple/fuji") == retired
-    with pytest.raises(Conflict, match="was retired at"):
+    with pytest.raises(CategoryRetired, match="was retired at"):
         retire_category(space.records, "produce/apple/fuji")
     with pytest.raises(IdentifierTaken, match="never reused"):
         add_category(space.records, path="a/b", class_noun="apple", identifier="sks_fuji_apple")

@@ -2,12 +2,19 @@ from dataclasses import replace
 
 import pytest
 
-from packshot.domain.errors import BaseModelRefused, GateNotPassed, InvalidInput, NotFound, NothingServing
+from packshot.domain.errors import (
+    BaseModelRefused,
+    CategoryRetired,
+    GateNotPassed,
+    InvalidInput,
+    NotFound,
+    NothingServing,
+)
 from packshot.domain.evaluation import Outcome, Verdict
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef, serving
 from packshot.domain.references import ReferenceImage
-from packshot.services.catalog import summarise
+from packshot.services.catalog import retire_category, summarise
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.generation import generate
 from packshot.services.models import fine_tune_at, lineage_of, promote, register_base, roll_back, serving_fine_tune
@@ -100,6 +107,19 @@ def test_categories_serve_independently(space):
     assert serving(space.records.find(AliasEvent, category_id=gala.id)) == of_gala.id
     with pytest.raises(NothingServing):
         roll_back(space.records, gala)
+
+
+def test_nothing_is_put_into_service_in_a_retired_category(space):
+    category = space.category()
+    first, second = (space.fine_tune(category, seed=seed) for seed in (1, 2))
+    promote(space.records, first, reason="a test")
+    promote(space.records, second, reason="a test")
+    retired = retire_category(space.records, category.path)
+    with pytest.raises(CategoryRetired):
+        promote(space.records, first, reason="a test")
+    with pytest.raises(CategoryRetired):
+        roll_back(space.records, retired)
+    assert len(space.records.find(AliasEvent)) == 2
 
 
 def test_a_rejected_fine_tune_is_promoted_with_a_reason_only(space):

@@ -5,11 +5,11 @@ import pytest
 from photos import save_photo
 from PIL import Image
 
-from packshot.domain.errors import Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
+from packshot.domain.errors import CategoryRetired, Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
 from packshot.domain.references import MAX_IMAGES, ReferenceImage, ReferenceSet, Rights
 from packshot.imaging.decode import MAX_FILE_BYTES
 from packshot.imaging.folders import read_photos
-from packshot.services.catalog import summarise
+from packshot.services.catalog import retire_category, summarise
 from packshot.services.references import add_references, check_references, freeze_references, remove_references
 
 RIGHTS = Rights(source="our studio", license="CC0-1.0")
@@ -288,6 +288,18 @@ def test_the_report_says_what_would_make_the_set_better(space, category, count, 
     assert len(report.accepted) == count
     assert len(report.advice) == (advice is not None)
     assert advice is None or advice in report.advice[0]
+
+
+def test_a_retired_category_takes_no_photos_and_freezes_none_but_lets_them_go(space, category):
+    added(space, category, space.photos(6))
+    retired = retire_category(space.records, category.path)
+    with pytest.raises(CategoryRetired):
+        added(space, retired, space.photos(1, start=6))
+    with pytest.raises(CategoryRetired):
+        freeze_references(space.records, retired)
+    removed(space, retired, "05.png")
+    assert len(space.records.find(ReferenceImage)) == 5
+    assert space.records.find(ReferenceSet) == []
 
 
 def test_missing_rights_are_reported(space, category):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from fakes import InMemoryRecords
 
-from packshot.domain.errors import Conflict, Interrupted, NotFound, StaleAttempt
+from packshot.domain.errors import CategoryRetired, Interrupted, NotFound, StaleAttempt
 from packshot.domain.jobs import Job, JobStatus, finish
 from packshot.domain.models import FineTune
 from packshot.domain.references import ReferenceImage
@@ -45,8 +45,18 @@ def test_without_a_frozen_set_nothing_is_planned(space):
 
 def test_a_retired_category_is_not_trained(space):
     space.category()
-    with pytest.raises(Conflict, match="retired"):
+    with pytest.raises(CategoryRetired, match="produce/apple/fuji was retired"):
         space.plan(retire_category(space.records, "produce/apple/fuji"))
+    assert space.records.find(Job) == []
+
+
+def test_a_training_that_waits_when_its_category_is_retired_is_not_carried_out(space):
+    plan = space.plan(space.category())
+    retire_category(space.records, "produce/apple/fuji")
+    with pytest.raises(CategoryRetired):
+        space.train(claimed(space.records, plan.job.id), no_report, never_stop)
+    assert space.trainer.tasks == []
+    assert space.records.find(FineTune) == []
 
 
 def test_the_same_plan_again_goes_on_with_the_unfinished_run(space):
