@@ -15,17 +15,13 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from rich.progress import track
 from studio.captions import plain
 from studio.scenes import LIGHTS, SCENES
-from torch import Tensor, nn
-from torch.nn import functional
-from training.augmentation import Pictures, to_tensor
-from training.corpus import Corpus, read_corpus
+from training.augmentation import to_tensor
+from training.check_network import QUESTIONS, CheckNetwork, Probe, share
+from training.corpus import read_corpus
 from training.learning import learn
 from training.pictures import write_sheet
-from training.run import autocast
 from training.settings import section, work_folder
-from transformers import ResNetConfig, ResNetModel
 
-QUESTIONS = ("class", "scene", "light", "count")
 PROBE_REFERENCES = 12
 
 
@@ -52,91 +48,18 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
 
 
-class CheckNetwork:
-    """A ResNet with one answer to each question, and one to "which variety?" that makes its features useful to a probe."""
-
-    def __init__(self, corpus: Corpus, settings: dict) -> None:
-        self.corpus = corpus
-        self.model = ResNetModel(ResNetConfig(
-            embedding_size=settings["widths"][0], hidden_sizes=settings["widths"], depths=settings["depths"],
-            layer_type="basic",
-        ))  # fmt: skip
-        train, renders = corpus.indices("train"), corpus.indices("train", "render")
-        self.answers = {name: sorted({str(corpus.rows[i][name]) for i in renders}) for name in QUESTIONS}
-        names = [f"{row['source']}/{row['class']}/{row['variety']}" for row in corpus.rows]
-        self.answers["variety"] = sorted({names[i] for i in train})
-        self.labels = {}
-        for name, known in self.answers.items():
-            place = {answer: k for k, answer in enumerate(known)}
-            given = names if name == "variety" else [str(row[name]) for row in corpus.rows]
-            known_rows = [name in ("class", "variety") or row["source"] == "render" for row in corpus.rows]
-            self.labels[name] = torch.tensor(
-                [place.get(answer, -1) if known else -1 for answer, known in zip(given, known_rows, strict=True)]
-            )
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(settings["widths"][-1], len(a)) for name, a in self.answers.items()}
-        )
-        self.modules = {"model": self.model, "heads": self.heads}
-        # Whole pictures of unchanged tone: a crop would lose pieces that are counted, another tone the light.
-        self.batches = Pictures(corpus, train, settings["batch"], keep_tone=True, smallest_crop=0.94)
-
-    def loss(self, generator: np.random.Generator) -> Tensor:
-        chosen, pictures = self.batches.draw(generator)
-        with autocast():
-            features = self.model(pixel_values=pictures).pooler_output.flatten(1)
-        features = functional.dropout(features.float(), 0.2, training=True)
-        return torch.stack([
-            functional.cross_entropy(head(features), self.labels[name][chosen], ignore_index=-1)
-            for name, head in self.heads.items()
-        ]).sum()  # fmt: skip
-
-    @torch.inference_mode()
-    def features(self, pictures: np.ndarray) -> Tensor:
-        """(count, features) of uint8 pictures."""
-        starts = range(0, len(pictures), 64)
-        parts = [self.model(pixel_values=to_tensor(pictures[k : k + 64])).pooler_output.flatten(1) for k in starts]
-        return torch.cat(parts)
-
-    @torch.inference_mode()
-    def answer(self, pictures: np.ndarray) -> dict[str, list[str]]:
-        features = self.features(pictures)
-        return {
-            name: [self.answers[name][k] for k in self.heads[name](features).argmax(1).tolist()] for name in QUESTIONS
-        }
-
-    def renders_right(self) -> dict[str, float]:
-        chosen = self.corpus.indices("validation", "render")
-        said = self.answer(self.corpus.images[chosen])
-        return {"pictures": len(chosen)} | {
-            name: share(said[name], [str(self.corpus.rows[i][name]) for i in chosen]) for name in QUESTIONS
-        }
-
-
-def share(said: list[str], right: list[str]) -> float:
-    """Share of equal answers."""
-    return round(float(np.mean([one == other for one, other in zip(said, right, strict=True)])), 4)
-
-
 def probe_through_autoencoder(network: CheckNetwork, folder: Path) -> dict[str, float]:
-    """A ridge classifier on 12 photos of each unseen variety; how often it is right on the others, before and after."""
+    """How often a probe for the unseen varieties is right on photos that it was not fitted on, before and after."""
     rows = network.corpus.rows
     members: dict[str, list[int]] = {}
     for i in network.corpus.indices("held-out", "photo"):
         members.setdefault(rows[i]["variety"], []).append(i)
-    train = [(i, k) for k, name in enumerate(sorted(members)) for i in members[name][:PROBE_REFERENCES]]
-    test = [(i, k) for k, name in enumerate(sorted(members)) for i in members[name][PROBE_REFERENCES:]]
+    probe = Probe(network, {name: network.corpus.images[found[:PROBE_REFERENCES]] for name, found in members.items()})
+    test = [(i, name) for name, found in members.items() for i in found[PROBE_REFERENCES:]]
     pictures = network.corpus.images[[i for i, _ in test]]
-    features = functional.normalize(network.features(network.corpus.images[[i for i, _ in train]])).double()
-    targets = functional.one_hot(torch.tensor([k for _, k in train])).double()
-    gram = features.T @ features + 0.01 * torch.eye(features.shape[1], dtype=torch.double)
-    weights = torch.linalg.solve(gram, features.T @ targets)
-    labels = torch.tensor([k for _, k in test])
-
-    def right(shown: np.ndarray) -> float:
-        scores = functional.normalize(network.features(shown)).double() @ weights
-        return round((scores.argmax(1) == labels).double().mean().item(), 4)
-
-    untouched, passed = right(pictures), right(through(folder, pictures))
+    untouched, passed = (
+        share(probe.say(shown), [name for _, name in test]) for shown in (pictures, through(folder, pictures))
+    )
     return {"photos": len(test), "varieties": len(members), "untouched": untouched, "through the autoencoder": passed,
             "ratio": round(passed / untouched, 4)}  # fmt: skip
 
