@@ -45,9 +45,13 @@ def seed_of(*parts: object) -> int:
 
 @dataclass
 class FakeTrainer:
-    """Counts its steps on disk, as a checkpoint does; ``before_step`` lets a test act in the middle of a training."""
+    """Counts its steps on disk, as a checkpoint does; ``before_step`` lets a test act in the middle of a training.
+
+    Where it is ``misled``, its fine-tunes have learnt the complement of that colour.
+    """
 
     before_step: Callable[[int], None] = lambda _: None
+    misled: bool = False
     tasks: list[TrainingTask] = field(default_factory=list)
 
     def train(
@@ -64,8 +68,9 @@ class FakeTrainer:
             checkpoint.write_text(str(step))
             report(Progress(phase="training", step=step, num_steps=task.config.steps, loss=1 / step))
         colours = np.array([mean_colour(example.image) for example in task.examples])
+        mean = colours.mean(axis=0).round().astype(int)
         learnt = {
-            "colour": colours.mean(axis=0).round().astype(int).tolist(),
+            "colour": (255 - mean if self.misled else mean).tolist(),
             "seed": task.config.seed,
             "phrase": task.trained_phrase,
             "base": task.base.digest,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from fixtures_pipelines import save_pipeline
-from shell import PATH, prepare, train, weights_of
+from photos import save_photo
+from shell import PATH, SETTINGS, prepare, train, weights_of
 from tiny_judges import clip, vit
 
 from packshot.imaging.recipe import read_recipe
@@ -77,7 +78,10 @@ def test_the_whole_way_from_photos_to_pictures_and_back(ready, models, tmp_path)
     for fact in (image_id, "steps=3", lineage["base"]["digest"], "7.png", "CC0-1.0", "evaluation", "promote", prompt):
         assert fact in text
 
-    ready("promote", f"{PATH}@2")
+    refused = ready("promote", f"{PATH}@2", code=1)
+    assert f"packshot evaluate {PATH}@2" in refused.err
+    assert "--reason" in refused.err
+    ready("promote", f"{PATH}@2", "--reason", "another test")
     assert ready("category", "show", PATH, "--json").json["serving_version"] == 2
     assert "serves version 1 again" in ready("rollback", PATH).out
     again = ready("generate", prompt, "--seed", 8, "--steps", 2, "--out", tmp_path / "out", "--json").json
@@ -99,6 +103,24 @@ def test_a_configuration_file_is_overridden_by_settings_and_settings_by_flags(re
     train(ready, models, "--config", config, "--set", "seed=5", "--set", "steps=8", steps=2)
     chosen = ready("show", PATH, "--json").json["run"]["config"]
     assert (chosen["method"], chosen["steps"], chosen["seed"], chosen["learning_rate"]) == ("lora", 2, 5, 1e-4)
+
+
+def test_the_demo_ends_with_its_sheet_whatever_lies_beside_the_photos_and_whatever_the_gate_says(
+    ready, models, tmp_path
+):
+    for name, count in (("catalog/Pink_Lady", 6), ("catalog/few", 2), ("catalog/no good name", 1)):
+        (tmp_path / name).mkdir(parents=True)
+        for seed in range(count):
+            save_photo(tmp_path / name / f"{seed}.png", seed)
+    photos = tmp_path / "catalog" / "Pink_Lady"
+    arguments = ["--photos", photos, "--class-noun", "apple", "--base", models / "base", "--set", "steps=1", *SETTINGS]
+    shown = ready("demo", *arguments, "--out", tmp_path / "out", "--json")
+    assert Path(shown.json["sheet"]).read_bytes().startswith(b"\x89PNG")
+    assert f"{tmp_path / 'catalog' / 'few'} is skipped: photos/apple/few has 2 usable" in shown.err
+    assert "no good name is skipped: " in shown.err
+    serving = ready("category", "show", "photos/apple/pink-lady", "--json").json["serving_version"]
+    assert shown.json["promoted"] is (shown.json["evaluation"]["verdict"]["outcome"] != "rejected")
+    assert serving == (1 if shown.json["promoted"] else None)
 
 
 def test_a_prompt_without_an_identifier_is_answered_by_the_base(ready, models, tmp_path):

@@ -1,7 +1,7 @@
 """``packshot demo``: the whole way on one category."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from packshot.cli.output import Json, interruptible, progress_shown, say, show, 
 from packshot.cli.training import read_values, watching
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
+
+if TYPE_CHECKING:
+    from packshot.services.demo import DemoResult
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +35,8 @@ def demo(
 ) -> None:
     """Photos in, pictures of that very product out: train, evaluate, promote, and make a sheet to look at.
 
-    Folders beside --photos are taken as rival varieties of the same class.
+    Folders beside --photos are taken as rival varieties of the same class; those that cannot be used are skipped. A
+    fine-tune that the gate rejects is not promoted.
     """
     from packshot.bootstrap import code_revision
     from packshot.domain.training import parse_config
@@ -68,26 +72,28 @@ def demo(
         )
         say(f"{categories[0].path}: {config.method}, {config.steps} steps on {base_ref.source}")
         with progress_shown() as report, interruptible() as stop:
-            chosen, fine_tune, evaluation = run_demo(
+            result = run_demo(
                 models,
                 categories,
                 config,
                 Suite(images_per_scene=5 if photos else 2),
                 report=report,
                 watch=watching(),
+                skip=lambda rival, error: say(f"{rival.folder} is skipped: {error}"),
                 stop=stop,
             )
-        drawn = next(each for each in evaluation.artifacts if each.name == SHEET)
-        name = f"{chosen.identifier}-v{fine_tune.version}.png"
+        drawn = next(each for each in result.evaluation.artifacts if each.name == SHEET)
+        name = f"{result.category.identifier}-v{result.fine_tune.version}.png"
         (sheet,) = write_files(out, {name: space.blobs.get(drawn.sha256)})
-        show(
-            {"category": chosen, "fine_tune": fine_tune, "evaluation": evaluation, "sheet": str(sheet)},
-            as_json,
-            lambda: "\n".join(
-                [
-                    scores_text(evaluation),
-                    f'try: packshot generate "{chosen.identifier} on a marble counter, warm light" -n 4',
-                    f"sheet: {sheet}",
-                ]
-            ),
-        )
+        show({**vars(result), "sheet": str(sheet)}, as_json, lambda: f"{_result_text(result)}\nsheet: {sheet}")
+
+
+def _result_text(result: "DemoResult") -> str:
+    version = f"{result.category.path}@{result.fine_tune.version}"
+    attempt = f'try: packshot generate "{result.category.identifier} on a marble counter, warm light" -n 4'
+    if result.promoted:
+        return f"{scores_text(result.evaluation)}\n{attempt}"
+    return (
+        f"{scores_text(result.evaluation)}\nnot promoted, since the gate rejected it; to do so all the same: "
+        f"packshot promote {version} --reason TEXT\n{attempt} --version {version}"
+    )

@@ -69,7 +69,10 @@ def scores_text(evaluation: "Evaluation") -> str:
 
 
 def promote(reference: Versioned, reason: Reason = "", as_json: Json = False) -> None:
-    """Put a fine-tune into service: prompts with its identifier are answered by it from now on."""
+    """Put a fine-tune into service: prompts with its identifier are answered by it from now on.
+
+    Without --reason the gate must have passed it.
+    """
     from packshot.services.models import fine_tune_at
     from packshot.services.models import promote as promote_fine_tune
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from packshot.domain.catalog import Category
-from packshot.domain.errors import InvalidInput, NotFound
-from packshot.domain.evaluation import Evaluation
+from packshot.domain.errors import Conflict, InvalidInput, NotFound, PackshotError, ReferenceSetRefused
+from packshot.domain.evaluation import Evaluation, Outcome
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.references import Rights
@@ -48,6 +48,16 @@ class DemoModels:
     lease: timedelta
     code_revision: str
     namespace: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What a demo made. ``promoted`` is false where the gate rejected the fine-tune: what served before still does."""
+
+    category: Category
+    fine_tune: FineTune
+    evaluation: Evaluation
+    promoted: bool
 
 
 def sample_categories(catalog: Path) -> list[DemoCategory]:
@@ -91,14 +101,20 @@ def take_in(models: DemoModels, wanted: DemoCategory) -> Category:
 
     Where there are many photos the choice is the same each time, whatever the training's seed, so that demos with
     several seeds do not heap up photos.
+
+    Raises:
+        InvalidInput: the folder's name makes no path, or it holds no pictures; nothing was added.
+        ReferenceSetRefused: too few of its photos can be used.
+        Conflict: the identifier is taken, or the category retired.
     """
+    photos = _choose(read_photos([wanted.folder]))
     try:
         category = category_at(models.records, wanted.path, models.namespace)
     except NotFound:
         category = add_category(
             models.records, path=wanted.path, class_noun=wanted.class_noun, namespace=models.namespace
         )
-    add_references(models.records, models.blobs, category, _choose(read_photos([wanted.folder])), wanted.rights)
+    add_references(models.records, models.blobs, category, photos, wanted.rights)
     freeze_references(models.records, category)
     return category
 
@@ -118,15 +134,24 @@ def run_demo(
     *,
     report: ReportProgress,
     watch: Callable[[Job], None],
+    skip: Callable[[DemoCategory, PackshotError], None],
     stop: Stop,
-) -> tuple[Category, FineTune, Evaluation]:
+) -> DemoResult:
     """Take in all ``categories``, then train, evaluate and promote the first; the others are its rivals.
 
+    A rival that cannot be taken in is left out, and ``skip`` told why.
+
     Raises:
+        InvalidInput, ReferenceSetRefused, Conflict: the first one cannot be taken in.
         Interrupted: ``stop()`` became true; the same demo again goes on from there.
     """
-    taken = [take_in(models, wanted) for wanted in categories]
-    plan = plan_training(models.records, taken[0], models.base, config, models.code_revision)
+    category = take_in(models, categories[0])
+    for rival in categories[1:]:
+        try:
+            take_in(models, rival)
+        except (InvalidInput, ReferenceSetRefused, Conflict) as error:
+            skip(rival, error)
+    plan = plan_training(models.records, category, models.base, config, models.code_revision)
     job = see_through(
         models.records, models.handlers, plan.job.id, lease=models.lease, report=report, watch=watch, stop=stop
     )
@@ -135,5 +160,7 @@ def run_demo(
     evaluation = evaluate(
         models.records, models.blobs, models.generator, models.judge, fine_tune, suite=suite, report=report
     )
-    promote(models.records, fine_tune, reason="demo")
-    return taken[0], fine_tune, evaluation
+    promoted = evaluation.verdict.outcome is not Outcome.REJECTED
+    if promoted:
+        promote(models.records, fine_tune, reason="demo")
+    return DemoResult(category=category, fine_tune=fine_tune, evaluation=evaluation, promoted=promoted)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.errors import GateNotPassed, InvalidInput, NotFound, NothingServing
-from packshot.domain.evaluation import Evaluation, Outcome
+from packshot.domain.evaluation import Evaluation, Outcome, Verdict
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef, FineTune, rollback_target, serving
 from packshot.domain.references import ReferenceImage, ReferenceSet
@@ -66,22 +66,32 @@ def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAME
 def promote(records: Records, fine_tune: FineTune, *, reason: str = "") -> AliasEvent:
     """Put ``fine_tune`` into service for its category.
 
-    A fine-tune that the gate rejected needs a ``reason``, which the event keeps.
+    One that the gate did not pass needs a ``reason``, which the event keeps.
 
     Raises:
-        GateNotPassed: its newest evaluation rejected it and no reason is given.
+        GateNotPassed: its newest verdict is not "passed", or it was never evaluated, and no reason is given.
         CategoryRetired: its category is out of use.
     """
     with records.transaction():
-        check_in_use(records.get(Category, fine_tune.category_id))
+        category = check_in_use(records.get(Category, fine_tune.category_id))
         evaluations = records.find(Evaluation, fine_tune_id=fine_tune.id)
         verdict = evaluations[-1].verdict if evaluations else None
-        if verdict and verdict.outcome is Outcome.REJECTED and not reason:
+        if not reason.strip() and (verdict is None or verdict.outcome is not Outcome.PASSED):
             raise GateNotPassed(
-                f"the gate rejected version {fine_tune.version}: {'; '.join(verdict.reasons)}; "
-                "promote it all the same by saying why with --reason TEXT"
+                f"{_objection(f'{category.path}@{fine_tune.version}', verdict)}; "
+                "to promote it all the same, say why with --reason TEXT"
             )
         return _append_event(records, fine_tune.category_id, fine_tune.id, AliasAction.PROMOTE, reason)
+
+
+def _objection(name: str, verdict: Verdict | None) -> str:
+    """What speaks against promoting the fine-tune called ``name`` without a word."""
+    if verdict is None:
+        return f"{name} was never evaluated; do so with: packshot evaluate {name}"
+    reasons = "; ".join(verdict.reasons)
+    if verdict.outcome is Outcome.REJECTED:
+        return f"the gate rejected {name}: {reasons}"
+    return f"the gate leaves {name} to a person: {reasons}; look at its sheet"
 
 
 def roll_back(records: Records, category: Category, *, reason: str = "") -> AliasEvent:

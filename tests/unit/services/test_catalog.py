@@ -78,7 +78,7 @@ def test_the_list_is_by_path_and_counts_what_belongs_to_each(space):
     space.category("gala", 0)
     fuji = space.category("fuji", 5)
     space.fine_tune(fuji)
-    promote(space.records, space.fine_tune(fuji))
+    promote(space.records, space.fine_tune(fuji), reason="a test")
     first, second = list_categories(space.records)
     assert [first.category.path, second.category.path] == ["produce/apple/fuji", "produce/apple/gala"]
     assert (first.num_references, first.num_refused, first.serving_version) == (5, 0, 2)

@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 from photos import GREEN
 
-from packshot.domain.errors import Interrupted, InvalidInput
+from packshot.domain.errors import Interrupted, InvalidInput, InvalidPath, NothingServing, ReferenceSetRefused
+from packshot.domain.evaluation import Outcome
 from packshot.domain.models import AliasEvent, FineTune
 from packshot.domain.references import ReferenceImage, Rights
 from packshot.domain.training import TrainingConfig, TrainingRun
@@ -16,7 +17,11 @@ from packshot.services.models import serving_fine_tune
 SUITE = Suite(scenes=("on grass", "on wood"), images_per_scene=1, class_images=1, inference_steps=1)
 
 
-def demo(space, categories, *, stop=never_stop, **config):
+def unskipped(rival, error):
+    raise AssertionError(f"{rival} was skipped: {error}")
+
+
+def demo(space, categories, *, stop=never_stop, skip=unskipped, **config):
     models = DemoModels(
         records=space.records,
         blobs=space.blobs,
@@ -29,7 +34,7 @@ def demo(space, categories, *, stop=never_stop, **config):
         namespace="sks",
     )
     settings = TrainingConfig(**{"steps": 2, **config})
-    return run_demo(models, categories, settings, SUITE, report=no_report, watch=lambda _: None, stop=stop)
+    return run_demo(models, categories, settings, SUITE, report=no_report, watch=lambda _: None, skip=skip, stop=stop)
 
 
 def test_photos_become_a_serving_fine_tune_and_sibling_folders_its_rivals(space):
@@ -39,19 +44,48 @@ def test_photos_become_a_serving_fine_tune_and_sibling_folders_its_rivals(space)
     assert folder.is_dir()
     categories = photo_categories(photos, "apple")
     assert [each.path for each in categories] == ["photos/apple/pink-lady", "photos/apple/fuji"]
-    category, fine_tune, evaluation = demo(space, categories)
-    assert category.identifier == "sks_pinklady_apple"
-    assert serving_fine_tune(space.records, category) == fine_tune
-    assert evaluation.rivals == ("photos/apple/fuji",)
-    assert space.records.find(FineTune) == [fine_tune]
+    made = demo(space, categories)
+    assert made.category.identifier == "sks_pinklady_apple"
+    assert made.promoted
+    assert serving_fine_tune(space.records, made.category) == made.fine_tune
+    assert made.evaluation.rivals == ("photos/apple/fuji",)
+    assert space.records.find(FineTune) == [made.fine_tune]
+
+
+def test_a_fine_tune_that_the_gate_rejects_is_shown_and_not_promoted(space):
+    space.trainer.misled = True
+    made = demo(space, photo_categories(space.photos(8, name="catalog/fuji"), "apple"))
+    assert made.evaluation.verdict.outcome is Outcome.REJECTED
+    assert not made.promoted
+    with pytest.raises(NothingServing):
+        serving_fine_tune(space.records, made.category)
+
+
+def test_siblings_that_cannot_be_used_are_skipped_with_their_cause(space):
+    photos = space.photos(6, name="catalog/fuji")
+    space.photos(3, name="catalog/few", start=20)
+    space.photos(6, name="catalog/gala", colour=GREEN, start=30)
+    space.photos(6, name="catalog/no good name", start=40)
+    (space.folder / "catalog" / "notes").mkdir()
+    skipped = {}
+    made = demo(
+        space, photo_categories(photos, "apple"), skip=lambda rival, error: skipped.update({rival.folder.name: error})
+    )
+    assert {name: type(error) for name, error in skipped.items()} == {
+        "few": ReferenceSetRefused,
+        "no good name": InvalidPath,
+        "notes": InvalidInput,
+    }
+    assert made.evaluation.rivals == ("photos/apple/gala",)
+    with pytest.raises(ReferenceSetRefused, match="photos/apple/few has 3 usable"):
+        demo(space, photo_categories(space.folder / "catalog" / "few", "apple"))
 
 
 def test_the_demo_again_uses_the_categories_that_are_there(space):
     categories = photo_categories(space.photos(6, name="catalog/fuji"), "apple")
-    first, _, _ = demo(space, categories)
-    second, fine_tune, _ = demo(space, categories)
-    assert first == second
-    assert fine_tune.version == 2
+    first, second = demo(space, categories), demo(space, categories)
+    assert first.category == second.category
+    assert second.fine_tune.version == 2
     assert len(space.records.find(ReferenceImage)) == 6
     assert len(space.records.find(AliasEvent)) == 2
 

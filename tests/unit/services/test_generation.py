@@ -28,7 +28,7 @@ def category(space):
 @pytest.fixture
 def served(space, category):
     fine_tune = space.fine_tune(category)
-    promote(space.records, fine_tune)
+    promote(space.records, fine_tune, reason="a test")
     return fine_tune
 
 
@@ -51,7 +51,7 @@ def test_the_identifier_picks_the_serving_fine_tune_and_becomes_its_phrase(space
 def test_promoting_another_version_changes_the_answer(space, category, served):
     second = space.fine_tune(category, seed=1)
     assert resolve_prompt(space.records, PROMPT, bare_base=unasked).fine_tune == served
-    promote(space.records, second)
+    promote(space.records, second, reason="a test")
     assert resolve_prompt(space.records, PROMPT, bare_base=unasked).fine_tune == second
 
 

@@ -83,7 +83,7 @@ def test_promotion_and_rollback_append_events_and_change_what_serves(space):
     with pytest.raises(NothingServing):
         serving_fine_tune(space.records, category)
     promote(space.records, first, reason="the first")
-    promote(space.records, second)
+    promote(space.records, second, reason="the second")
     assert serving_fine_tune(space.records, category) == second
     assert summarise(space.records, category).serving_version == 2
     roll_back(space.records, category, reason="too red")
@@ -93,7 +93,7 @@ def test_promotion_and_rollback_append_events_and_change_what_serves(space):
     events = space.records.find(AliasEvent)
     assert [(event.number, event.fine_tune_id, event.action, event.reason) for event in events] == [
         (1, first.id, AliasAction.PROMOTE, "the first"),
-        (2, second.id, AliasAction.PROMOTE, ""),
+        (2, second.id, AliasAction.PROMOTE, "the second"),
         (3, first.id, AliasAction.ROLLBACK, "too red"),
     ]
 
@@ -101,8 +101,8 @@ def test_promotion_and_rollback_append_events_and_change_what_serves(space):
 def test_categories_serve_independently(space):
     fuji, gala = space.category("fuji"), space.category("gala")
     of_fuji, of_gala = space.fine_tune(fuji), space.fine_tune(gala)
-    promote(space.records, of_fuji)
-    promote(space.records, of_gala)
+    promote(space.records, of_fuji, reason="a test")
+    promote(space.records, of_gala, reason="a test")
     assert serving_fine_tune(space.records, fuji) == of_fuji
     assert serving(space.records.find(AliasEvent, category_id=gala.id)) == of_gala.id
     with pytest.raises(NothingServing):
@@ -122,23 +122,35 @@ def test_nothing_is_put_into_service_in_a_retired_category(space):
     assert len(space.records.find(AliasEvent)) == 2
 
 
-def test_a_rejected_fine_tune_is_promoted_with_a_reason_only(space):
+@pytest.mark.parametrize(
+    ("outcome", "objection"),
+    [
+        (None, "fuji@1 was never evaluated; do so with: packshot evaluate produce/apple/fuji@1; .*--reason"),
+        (Outcome.REVIEW, r"the gate leaves produce/apple/fuji@1 to a person: subject fidelity 0.1.*--reason"),
+        (Outcome.REJECTED, r"the gate rejected produce/apple/fuji@1: subject fidelity 0.1.*--reason"),
+    ],
+)
+def test_what_the_gate_did_not_pass_is_promoted_with_a_reason_only(space, outcome, objection):
     category = space.category()
     fine_tune = space.fine_tune(category)
-    judged(space, fine_tune, Outcome.REJECTED)
-    with pytest.raises(GateNotPassed, match=r"rejected version 1: subject fidelity 0.1.*--reason"):
-        promote(space.records, fine_tune)
+    if outcome:
+        judged(space, fine_tune, outcome)
+    for no_reason in ("", " "):
+        with pytest.raises(GateNotPassed, match=objection):
+            promote(space.records, fine_tune, reason=no_reason)
     assert space.records.find(AliasEvent) == []
     assert promote(space.records, fine_tune, reason="the client likes it").reason == "the client likes it"
     assert serving_fine_tune(space.records, category) == fine_tune
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.REVIEW])
-def test_the_newest_verdict_decides(space, outcome):
+def test_the_newest_verdict_decides(space):
     fine_tune = space.fine_tune(space.category())
     judged(space, fine_tune, Outcome.REJECTED)
-    judged(space, fine_tune, outcome)
+    judged(space, fine_tune, Outcome.PASSED)
     assert promote(space.records, fine_tune).fine_tune_id == fine_tune.id
+    judged(space, fine_tune, Outcome.REVIEW)
+    with pytest.raises(GateNotPassed):
+        promote(space.records, fine_tune)
 
 
 def test_the_lineage_of_a_picture_goes_back_to_the_photos(space):
