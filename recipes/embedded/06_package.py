@@ -1,0 +1,247 @@
+"""Packages the trained folders for Packshot: fp16 weights, a model card, and a manifest of digests.
+
+Takes `base`, `judge/embedder` and `judge/clip` from the work folder, proves that they load, draw and judge, and puts
+them all at once where Packshot looks for them; a missing part or a package that is too large changes nothing. `--check`
+compares an existing package with its manifest. Does not know how anything was trained, beyond the figures it left.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from training.pictures import write_sheet
+from training.settings import RECIPE, REPOSITORY, section, work_folder
+
+from packshot.diffusion.base_files import READ_SUFFIXES, examine, prediction_type
+from packshot.digests import FileDigests
+from packshot.domain.errors import PackshotError
+from packshot.embedded.bundle import BASE, CLIP, EMBEDDER, PARTS, check_bundle, measure, write_manifest
+from packshot.imaging.pixels import encode_png
+from packshot.judging.transformers_judge import TransformersJudge
+
+JUDGE_FILES = {
+    EMBEDDER: ("config.json", "preprocessor_config.json", "model.safetensors"),
+    CLIP: ("config.json", "preprocessor_config.json", "model.safetensors", "tokenizer_config.json"),
+}
+LOCAL_NAMES = ("_name_or_path", "name_or_path")
+
+
+class PackageRefused(Exception):
+    """What lies in the work folder cannot be packaged as it is."""
+
+
+def main() -> None:
+    settings = section("package")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=Path, default=REPOSITORY / "src/packshot/embedded/weights")
+    parser.add_argument("--max-megabytes", type=float, default=settings["max_megabytes"], help="limit of the package")
+    parser.add_argument("--check", action="store_true", help="compare the package with its manifest, and stop")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    try:
+        if not arguments.check:
+            package(work_folder(), arguments.target, arguments.max_megabytes, settings)
+        check_bundle(arguments.target)
+        check_size(arguments.target, arguments.max_megabytes)
+    except (PackageRefused, PackshotError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{arguments.target} is whole: {megabytes(arguments.target):.1f} MB")
+
+
+def package(work: Path, target: Path, limit: float, settings: dict) -> None:
+    """Makes the package beside `target` and renames it when all of it is there, small enough and proven."""
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    check_parts(work)
+    try:
+        for part in PARTS:
+            pack(work / part, temporary / part, work)
+        (temporary / "README.md").write_text(card(work, temporary))
+        write_manifest(temporary)
+        check_size(temporary, limit)
+        prove(temporary, settings, work / "package-sheet.png")
+        put_in_place(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    print(f"look at {work / 'package-sheet.png'}")
+
+
+def check_parts(work: Path) -> None:
+    """Every part must be complete before the first is packed."""
+    examine(work / BASE, str(work / BASE), FileDigests(), refuse_pickles=True)
+    for part, names in JUDGE_FILES.items():
+        for name in names:
+            read(work / part / name)
+    if not any((work / CLIP / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise PackageRefused(f"{work / CLIP} has no tokenizer.json and no vocab.json: run the judge's program again")
+
+
+def read(path: Path) -> bytes:
+    if not path.is_file():
+        raise PackageRefused(f"{path} is missing: run the programs before this one first")
+    return path.read_bytes()
+
+
+def pack(source: Path, target: Path, work: Path) -> None:
+    """Copies a model folder: weights in 16-bit floats, configurations without the names of local folders."""
+    for path in sorted(path for path in source.rglob("*") if path.suffix in READ_SUFFIXES and path.is_file()):
+        written = target / path.relative_to(source)
+        written.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            halve(path, written)
+        elif path.suffix == ".json" and (stripped := without_local_names(json.loads(path.read_bytes()))) is not None:
+            written.write_text(json.dumps(stripped, indent=2) + "\n")
+        else:
+            shutil.copyfile(path, written)
+        if path.suffix != ".safetensors" and str(work) in written.read_text():
+            raise PackageRefused(f"{path} names the local folder {work}: remove that from the program that wrote it")
+
+
+def halve(source: Path, target: Path) -> None:
+    """Floats of any width become 16-bit ones; integers stay."""
+    tensors = {name: each.half() if each.is_floating_point() else each for name, each in load_file(source).items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise PackageRefused(f"{name} in {source} does not fit into 16-bit floats, or is not finite: train it anew")
+    save_file(tensors, target, metadata={"format": "pt"})
+
+
+def without_local_names(value: dict) -> dict | None:
+    """A configuration without the folder that it was loaded from, in any depth; None where it names none."""
+    stripped = {key: each for key, each in value.items() if key not in LOCAL_NAMES}
+    inner = {key: without_local_names(each) for key, each in stripped.items() if isinstance(each, dict)}
+    changed = {key: each for key, each in inner.items() if each is not None}
+    return stripped | changed if changed or len(stripped) < len(value) else None
+
+
+def megabytes(folder: Path) -> float:
+    """Size of all files in 10^6 bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def check_size(folder: Path, limit: float) -> None:
+    if megabytes(folder) > limit:
+        parts = ", ".join(f"{part} {megabytes(folder / part):.1f}" for part in PARTS)
+        raise PackageRefused(f"the package has {megabytes(folder):.1f} MB ({parts}); at most {limit:g} are allowed")
+
+
+@torch.inference_mode()
+def prove(weights: Path, settings: dict, sheet: Path) -> None:
+    """Loads everything as users do, draws one picture a prompt, and lets the judge look at them."""
+    pipeline = StableDiffusionPipeline.from_pretrained(weights / BASE, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    prompts, base = settings["sheet_prompts"], section("base")
+    pictures = pipeline(
+        prompts, num_inference_steps=base["inference_steps"], guidance_scale=base["guidance_scale"], output_type="np",
+        generator=[torch.Generator().manual_seed(section("seed")) for _ in prompts],
+    ).images  # fmt: skip
+    pixels = [(picture * 255).round().astype(np.uint8) for picture in pictures]
+    pngs = [encode_png(Image.fromarray(each)) for each in pixels]
+    judge = TransformersJudge(weights / EMBEDDER, weights / CLIP)
+    figures = [*judge.adherence(pngs, prompts), *(x for row in judge.embed(pngs, [None] * len(pngs)) for x in row)]
+    if not np.isfinite(figures).all() or not np.isfinite(pictures).all():
+        raise PackageRefused(
+            "the packaged models give figures that are not finite: their weights need more than 16 bits"
+        )
+    write_sheet(sheet, [pixels[start : start + 4] for start in range(0, len(pixels), 4)])
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """The new package under its name; the former one is gone only when the new one stands."""
+    former = target.with_name(f".{target.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if target.exists():
+        target.rename(former)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if former.exists():
+            former.rename(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+# ---- the model card ---------------------------------------------------------------------------------------------
+
+
+def card(work: Path, weights: Path) -> str:
+    """model_card.md with what was trained, on what, and the figures that the programs left."""
+    config = json.loads((weights / BASE / "unet/config.json").read_bytes())
+    rows = json_lines(work / "corpus/index.jsonl")
+    counts = Counter((row["source"], row["split"]) for row in rows)
+    return Template((RECIPE / "model_card.md").read_text()).substitute(
+        parts=table(("part", "parameters", "MB"), part_rows(weights)),
+        prediction_type=prediction_type(weights / BASE, BASE),
+        channels=config["in_channels"],
+        counts=table(("pictures", "trained on", "for validation", "held out"), (
+            (f"{source}s", *(counts[source, split] for split in ("train", "validation", "held-out")))
+            for source in ("render", "photo")
+        )),
+        held_out=", ".join(section("data")["held_out"]),
+        training=table(("trained", "steps", "minutes", "last logged losses"), training_rows(work)),
+        figures=table(("program", "figure", "value"), figure_rows(work)),
+    )  # fmt: skip
+
+
+def table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    lines = [headings, ["---"] * len(tuple(headings)), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def part_rows(weights: Path) -> Iterable[tuple[str, str, str]]:
+    """Each file of weights: its folder, millions of parameters, and size."""
+    for name, entry in measure(weights).items():
+        if name.endswith(".safetensors"):
+            count = sum(tensor.numel() for tensor in load_file(weights / name).values())
+            yield str(Path(name).parent), f"{count / 1e6:.2f} M", f"{entry['num_bytes'] / 1e6:.1f}"
+
+
+def training_rows(work: Path) -> Iterable[tuple[str, int, str, str]]:
+    """What the loss logs end with."""
+    for name, folder in (("autoencoder", "autoencoder"), ("text encoder and UNet", "base_run")):
+        last = json_lines(work / folder / "losses.jsonl")[-1]
+        losses = {key: value for key, value in last.items() if key not in ("step", "spent_s", "gradient_norm")}
+        validation = work / folder / "validation.jsonl"
+        if validation.is_file():
+            losses["validation"] = json_lines(validation)[-1]["loss"]
+        minutes = f"{last['spent_s'] / 60:.0f}"
+        yield name, int(last["step"]), minutes, ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
+
+
+def figure_rows(work: Path) -> Iterable[tuple[str, str, str]]:
+    """Every number of every report.json; those of the autoencoder and the judge must be there."""
+    required = [work / "autoencoder/report.json", work / "judge/report.json"]
+    for path in sorted({*required, *work.glob("*/report.json")}):
+        for name, value in numbers(json.loads(read(path))):
+            yield path.parent.name, name.replace("_", " "), str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def numbers(report: dict, prefix: str = "") -> Iterable[tuple[str, int | float]]:
+    """The numbers of a report by name, those of its sections behind the section's name."""
+    for key, value in report.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{prefix}{key}: ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", value
+
+
+def json_lines(path: Path) -> list[dict]:
+    rows = [json.loads(line) for line in read(path).splitlines()]
+    if not rows:
+        raise PackageRefused(f"{path} is empty: run the programs before this one first")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
