@@ -208,5 +208,5 @@ def test_a_retired_category_stays_visible_and_keeps_its_identifier(category):
 
 def test_an_empty_catalog_says_what_to_do(shell):
     assert "packshot category add" in shell("category", "list").out
-    assert shell("base", "list").out == "no base registered yet\n"
+    assert "packshot base add" in shell("base", "list").out
     assert shell("worker").out == "no job waits\n"

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from packshot import __version__
-from packshot.cli import catalog, demo, generation, models, references, training
+from packshot.cli import bases, catalog, demo, generation, models, references, training
 from packshot.cli.output import Json, say, show, workspace
 from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
-app.add_typer(models.base_app, name="base")
+app.add_typer(bases.app, name="base")
 for module in (training, models, generation, demo):
     module.register(app)
 

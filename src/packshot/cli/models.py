@@ -1,4 +1,4 @@
-"""``packshot evaluate``, ``promote``, ``rollback``, ``show`` and ``packshot base``."""
+"""``packshot evaluate``, ``promote``, ``rollback`` and ``show``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,6 @@ from packshot.cli.output import Json, progress_shown, show, table, workspace, wr
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
     from packshot.services.models import Lineage
-
-base_app = typer.Typer(no_args_is_help=True, help="Register and list base models.")
 
 Versioned = Annotated[str, typer.Argument(metavar="PATH[@VERSION]", help="A fine-tune; the newest without @VERSION.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
@@ -144,32 +142,3 @@ def _lineage_text(lineage: "Lineage") -> str:
             for photo in lineage.references
         ]
     return "\n".join(lines)
-
-
-@base_app.command("add")
-def add_base(
-    source: Annotated[str, typer.Argument(help="embedded, a diffusers folder, or a hub id.")],
-    revision: Annotated[str, typer.Option(help="A branch, tag or commit of a hub id.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Examine a base model and register it."""
-    from packshot.services.models import register_base
-
-    with workspace() as space:
-        base = register_base(space.records, space.bases.describe(source, revision))
-        show(base, as_json, lambda: f"{base.source}: {base.family}, {base.resolution} px, digest {base.digest[:12]}")
-
-
-@base_app.command("list")
-def list_bases(as_json: Json = False) -> None:
-    """List the registered base models."""
-    from packshot.domain.models import BaseModelRef
-
-    with workspace() as space:
-        bases = space.records.find(BaseModelRef)
-    rows = [[base.source, base.family, base.resolution, base.digest[:12]] for base in bases]
-    show(
-        bases,
-        as_json,
-        lambda: table(["source", "family", "pixels", "digest"], rows) if rows else "no base registered yet",
-    )

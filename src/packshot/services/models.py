@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.errors import GateNotPassed, InvalidInput, NotFound, NothingServing
@@ -14,6 +15,7 @@ from packshot.ports import Records
 from packshot.services.catalog import category_at, new_id, now
 
 _VERSIONED = re.compile(r"(?P<path>[^@]+)(?:@v?(?P<version>\d+))?")
+_DIGEST = re.compile(r"[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,33 @@ def register_base(records: Records, described: BaseModelRef) -> BaseModelRef:
             return known[0]
         records.add(described)
     return described
+
+
+def base_at(records: Records, reference: str) -> BaseModelRef:
+    """The registered base that ``reference`` names: by its source (the newest), its id, or the beginning of its digest.
+
+    Raises:
+        NotFound: none is registered under that name.
+        InvalidInput: several digests begin so.
+    """
+    bases = records.find(BaseModelRef)
+    sources = {reference, str(Path(reference).expanduser().resolve())}
+    named = [base for base in bases if base.source in sources or base.id == reference][-1:]
+    found = named or [base for base in bases if _DIGEST.fullmatch(reference) and base.digest.startswith(reference)]
+    if not found:
+        raise NotFound(
+            f"no base {reference!r} is registered; packshot base list shows all, packshot base add REF registers one"
+        )
+    if len(found) > 1:
+        fitting = ", ".join(f"{base.source} ({base.digest[:12]})" for base in found)
+        raise InvalidInput(f"{reference!r} fits several bases: {fitting}; write more of the digest, or the source")
+    return found[0]
+
+
+def trained_on(records: Records, base: BaseModelRef) -> list[str]:
+    """Every fine-tune of ``base`` as ``PATH@VERSION``."""
+    fine_tunes = records.find(FineTune, base_id=base.id)
+    return [f"{records.get(Category, each.category_id).path}@{each.version}" for each in fine_tunes]
 
 
 def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAMESPACE) -> FineTune:

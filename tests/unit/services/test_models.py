@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from fake_models import renamed
 
 from packshot.domain.errors import (
     BaseModelRefused,
@@ -17,7 +18,16 @@ from packshot.domain.references import ReferenceImage
 from packshot.services.catalog import retire_category, summarise
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.generation import generate
-from packshot.services.models import fine_tune_at, lineage_of, promote, register_base, roll_back, serving_fine_tune
+from packshot.services.models import (
+    base_at,
+    fine_tune_at,
+    lineage_of,
+    promote,
+    register_base,
+    roll_back,
+    serving_fine_tune,
+    trained_on,
+)
 from packshot.services.training import newest_set
 
 SMALL = Suite(scenes=("on grass", "on wood"), images_per_scene=2, class_images=2, inference_steps=1)
@@ -47,6 +57,45 @@ def test_a_base_that_cannot_be_loaded_is_not_recorded(space):
     with pytest.raises(BaseModelRefused):
         space.base("broken")
     assert space.records.find(BaseModelRef) == []
+
+
+def test_a_base_is_found_by_source_id_and_beginning_of_its_digest(space):
+    old = register_base(space.records, space.bases.describe("some/base", "v1"))
+    new = register_base(space.records, space.bases.describe("some/base", "v2"))
+    other = space.base("other/base")
+    assert base_at(space.records, "some/base") == new
+    assert base_at(space.records, old.id) == old
+    assert base_at(space.records, old.digest[:8]) == old
+    assert base_at(space.records, other.digest) == other
+
+
+def test_a_folder_is_found_however_its_path_is_written(space, tmp_path, monkeypatch):
+    base = space.base(str(tmp_path / "base"))
+    monkeypatch.chdir(tmp_path)
+    assert base_at(space.records, "./base") == base
+
+
+@pytest.mark.parametrize("reference", ["nothing/here", "abc", "", "0123456789"])
+def test_a_base_that_is_not_registered_is_not_found(space, reference):
+    space.base("some/base")
+    with pytest.raises(NotFound, match="packshot base add"):
+        base_at(space.records, reference)
+
+
+def test_a_digest_of_several_bases_names_them(space):
+    base = space.base("some/base")
+    space.records.add(renamed(base, "a/copy"))
+    with pytest.raises(InvalidInput, match=r"some/base.*a/copy"):
+        base_at(space.records, base.digest[:12])
+
+
+def test_the_fine_tunes_of_a_base_are_known(space):
+    category = space.category()
+    first, second = space.fine_tune(category), space.fine_tune(category)
+    base = space.records.get(BaseModelRef, first.base_id)
+    assert second.base_id == base.id
+    assert trained_on(space.records, base) == ["produce/apple/fuji@1", "produce/apple/fuji@2"]
+    assert trained_on(space.records, space.base("other/base")) == []
 
 
 def test_a_fine_tune_is_found_by_path_and_version(space):

@@ -1,0 +1,99 @@
+"""``packshot base``: the commands of base models."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from packshot.cli.output import Json, show, table, workspace
+
+if TYPE_CHECKING:
+    from packshot.bootstrap import Workspace
+    from packshot.domain.models import BaseModelRef
+
+app = typer.Typer(no_args_is_help=True, help="Register, list and show base models.")
+
+
+@app.command()
+def add(
+    source: Annotated[str, typer.Argument(metavar="REF", help="embedded, a diffusers folder, or a hub id.")],
+    revision: Annotated[str, typer.Option(help="A branch, tag or commit of a hub id.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Examine a base model and register it; a hub's model is fetched."""
+    from packshot.services.models import register_base
+
+    with workspace() as space:
+        facts = _facts(space, register_base(space.records, space.bases.describe(source, revision)))
+        show(
+            facts,
+            as_json,
+            lambda: (
+                f"{facts['source']}: {facts['family']}, {facts['resolution']} px, predicts {facts['prediction_type']}, "
+                f"digest {str(facts['digest'])[:12]}"
+            ),
+        )
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the registered base models."""
+    from packshot.domain.models import BaseModelRef
+
+    with workspace() as space:
+        bases = space.records.find(BaseModelRef)
+        facts = [_facts(space, base) for base in bases]
+
+        def text() -> str:
+            if not bases:
+                return "no base registered yet; training registers its own, or: packshot base add REF"
+            rows = [
+                [
+                    _name(base),
+                    base.family,
+                    f"{base.resolution} px",
+                    each["prediction_type"] or "-",
+                    base.digest[:12],
+                    f"{base.registered_at:%Y-%m-%d %H:%M}",
+                ]
+                for base, each in zip(bases, facts, strict=True)
+            ]
+            return table(["source", "family", "resolution", "predicts", "digest", "registered"], rows)
+
+        show(facts, as_json, text)
+
+
+@app.command("show")
+def show_(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="A source as it was added, an id, or the beginning of a digest.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show one registered base model and the fine-tunes that were trained on it."""
+    from packshot.services.models import base_at, trained_on
+
+    with workspace() as space:
+        base = base_at(space.records, reference)
+        fine_tunes = trained_on(space.records, base)
+        facts = _facts(space, base)
+        predicts = facts["prediction_type"] or "unknown: the registered files are not at hand, or have changed"
+        lines = [
+            f"source      {_name(base)}",
+            f"id          {base.id}",
+            f"family      {base.family}",
+            f"resolution  {base.resolution} px",
+            f"predicts    {predicts}",
+            f"digest      {base.digest}",
+            f"registered  {base.registered_at:%Y-%m-%d %H:%M:%S} UTC",
+            f"fine-tunes  {', '.join(fine_tunes) or 'none'}",
+        ]
+        show({**facts, "fine_tunes": fine_tunes}, as_json, lambda: "\n".join(lines))
+
+
+def _facts(space: "Workspace", base: "BaseModelRef") -> dict[str, object]:
+    """The record, with what its files say while they are at hand."""
+    return {**vars(base), "prediction_type": space.bases.prediction_type(base)}
+
+
+def _name(base: "BaseModelRef") -> str:
+    return f"{base.source}@{base.revision[:12]}" if base.revision else base.source
