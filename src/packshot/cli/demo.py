@@ -39,7 +39,7 @@ def demo(
     fine-tune that the gate rejects is not promoted.
     """
     from packshot.bootstrap import code_revision
-    from packshot.domain.training import parse_config
+    from packshot.domain.presets import parse_config
     from packshot.embedded import CATALOG_FOLDER
     from packshot.services.demo import DemoModels, photo_categories, run_demo, sample_categories
     from packshot.services.evaluation import SHEET, Suite
@@ -57,7 +57,8 @@ def demo(
             known = ", ".join(each.path for each in categories)
             raise InvalidInput(f"the sample catalog has no category {category!r}; it has {known}")
         described = space.bases.describe(base)
-        config = parse_config(read_values(None, settings or []), base_resolution=described.resolution)
+        values = read_values(None, settings or [])
+        config = parse_config(values, base_resolution=described.resolution, family=described.family)
         base_ref = register_base(space.records, described)
         models = DemoModels(
             records=space.records,

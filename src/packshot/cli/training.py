@@ -67,7 +67,7 @@ def train(
     """
     from packshot.bootstrap import code_revision
     from packshot.domain.jobs import JobKind
-    from packshot.domain.training import parse_config
+    from packshot.domain.presets import parse_config
     from packshot.services.catalog import category_at
     from packshot.services.jobs import check_succeeded, see_through
     from packshot.services.models import register_base
@@ -77,7 +77,7 @@ def train(
     with workspace() as space:
         category = category_at(space.records, path, space.settings.namespace)
         described = space.bases.describe(base)
-        chosen = parse_config(values, base_resolution=described.resolution)
+        chosen = parse_config(values, base_resolution=described.resolution, family=described.family)
         base_ref = register_base(space.records, described)
         plan = plan_training(space.records, category, base_ref, chosen, code_revision())
         if plan.resumed:

@@ -16,7 +16,7 @@ INDEX = "model_index.json"
 READ_SUFFIXES = (".json", ".txt", ".safetensors")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Copies of the weights in another precision, which hubs keep beside those that are read.
-VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
+VARIANTS = (".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema.")
 
 _MAX_HEADER = 100_000_000
 
@@ -56,7 +56,7 @@ def examine(folder: Path, source: str, digests: FileDigests, *, refuse_pickles: 
     return BaseFiles(
         folder=folder,
         family=family,
-        resolution=_native_resolution(folder, source),
+        resolution=_native_resolution(folder, family, source),
         digest=digest_files(folder, family, digests),
     )
 
@@ -103,10 +103,8 @@ def _refuse_pickles(folder: Path, source: str) -> None:
 
 
 def _check_component(folder: Path, component: str, class_name: str, index: dict[str, object], source: str) -> None:
-    config = {
-        "tokenizer": "tokenizer_config.json",
-        "scheduler": "scheduler_config.json",
-    }.get(component, "config.json")
+    kind = component.partition("_")[0]
+    config = f"{kind}_config.json" if kind in ("tokenizer", "scheduler") else "config.json"
     if not (folder / component / config).is_file() or index.get(component) in (None, [None, None]):
         raise BaseModelRefused(
             f"the base {source} has no {component}: {component}/{config} or its line in {INDEX} is missing; "
@@ -145,13 +143,13 @@ def _is_whole(path: Path) -> bool:
     return size == 8 + length + max(ends, default=0)
 
 
-def _native_resolution(folder: Path, source: str) -> int:
-    size = _read_json(folder / "unet" / "config.json", source).get("sample_size")
+def _native_resolution(folder: Path, family: FamilyEntry, source: str) -> int:
+    size = family.sample_size or _read_json(folder / family.denoiser / "config.json", source).get("sample_size")
     blocks = _read_json(folder / "vae" / "config.json", source).get("block_out_channels")
     edge = size[0] if isinstance(size, list) and size else size
     if not isinstance(edge, int) or not isinstance(blocks, list):
         raise BaseModelRefused(
-            f"the base {source} does not say its native size: sample_size in unet/config.json is {size!r} and "
-            f"block_out_channels in vae/config.json {blocks!r}; write them there"
+            f"the base {source} does not say its native size: sample_size in {family.denoiser}/config.json is "
+            f"{size!r} and block_out_channels in vae/config.json {blocks!r}; write them there"
         )
     return edge * 2 ** (len(blocks) - 1)

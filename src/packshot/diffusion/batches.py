@@ -5,13 +5,13 @@ A batch is [instances; class images], each with its own prompt. Knows no model: 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from packshot.diffusion.protocols import LatentDistribution
+from packshot.diffusion.protocols import Frame, LatentDistribution
 from packshot.domain.training import TrainingConfig
 
 
@@ -22,6 +22,7 @@ class Example:
     latents: LatentDistribution
     mirrored: LatentDistribution | None
     prompt: str
+    frame: Frame
     mask: Tensor | None = None
 
 
@@ -29,14 +30,15 @@ class Example:
 class Batch:
     """The first ``num_instances`` rows of everything are instances, the others class images.
 
-    ``latents`` and ``noise`` are (batch, channels, h, w); ``weights``, (num_instances, 1, h, w), tell how much each
-    cell of an instance counts.
+    ``latents`` and ``noise`` are (batch, channels, h, w), ``frames`` (batch, 6); ``weights``, (num_instances, 1, h, w),
+    tell how much each cell of an instance counts.
     """
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
     prompts: tuple[str, ...]
+    frames: Tensor
     weights: Tensor
     num_instances: int
 
@@ -48,7 +50,7 @@ class BatchPlan:
     instances: Sequence[Example]
     class_examples: Sequence[Example]
     config: TrainingConfig
-    num_train_timesteps: int
+    draw_timesteps: Callable[[int, torch.Generator], Tensor]
 
     def batch(self, step: int) -> Batch:
         """The batch of ``step`` (from 0).
@@ -64,7 +66,7 @@ class BatchPlan:
         mirrored = torch.rand(len(chosen), generator=generator) < 0.5
         sampled = torch.randn(shape, generator=generator)
         noise = torch.randn(shape, generator=generator)
-        timesteps = torch.randint(self.num_train_timesteps, (len(chosen),), generator=generator)
+        timesteps = self.draw_timesteps(len(chosen), generator)
         flips = [bool(flip) and self.config.horizontal_flip for flip in mirrored]
         used = [_distribution(example, flip) for example, flip in zip(chosen, flips, strict=True)]
         size = self.config.batch_size
@@ -74,6 +76,7 @@ class BatchPlan:
             noise=noise,
             timesteps=timesteps,
             prompts=tuple("" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)),
+            frames=torch.tensor([example.frame for example in chosen], dtype=torch.float32),
             weights=torch.stack(weights),
             num_instances=size,
         )

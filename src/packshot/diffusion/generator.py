@@ -17,7 +17,7 @@ from packshot.diffusion.methods import METHODS
 from packshot.diffusion.pictures import png_from_pixels
 from packshot.diffusion.protocols import Conditioning, Family
 from packshot.diffusion.weights import TOKEN_PREFIX, WeightsHeader, read_weights, token_rows
-from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune
+from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.ports import LoadedFineTune, Progress
@@ -55,7 +55,8 @@ class DiffusersGenerator:
             IncompatibleFineTune: the fine-tune was trained on another base.
             CorruptArtifact: its weights are damaged or another's, or the base's files have changed.
             BaseModelRefused: the base cannot be loaded.
-            InvalidInput: more inference steps than the base's noise schedule can be divided into.
+            InvalidInput: more inference steps than the base's noise schedule can be divided into, or a size or a
+                negative prompt that the base cannot take.
         """
         pictures = [
             _Picture(prompt=prompt, seed=sampling.seed + number)
@@ -66,6 +67,7 @@ class DiffusersGenerator:
         num_steps = len(batches) * sampling.inference_steps
         pngs: list[bytes] = []
         with self._bases.borrow(base) as loaded, _applied(loaded, base, fine_tune), torch.inference_mode():
+            _check_sampling(loaded, sampling, base)
             encoded = _encode(loaded, {sampling.negative_prompt, *prompts})
             for number, batch in enumerate(batches):
                 done = number * sampling.inference_steps
@@ -116,6 +118,14 @@ def _check_header(header: WeightsHeader, base: BaseModelRef, record: FineTune) -
         raise CorruptArtifact(f"the weights say that they are {told}, the record says {recorded}; train it anew")
 
 
+def _check_sampling(loaded: Family, sampling: SamplingSettings, base: BaseModelRef) -> None:
+    if loaded.embeds_guidance and sampling.negative_prompt:
+        raise InvalidInput(
+            f"the base {base.source} reads the guidance scale itself and takes no negative prompt, and "
+            f"{sampling.negative_prompt!r} was given; leave it out"
+        )
+
+
 def _encode(loaded: Family, prompts: set[str]) -> dict[str, Conditioning]:
     """Each prompt's conditioning, encoded on its own so that it does not depend on the others."""
     return {prompt: loaded.encode_prompts([prompt]) for prompt in sorted(prompts)}
@@ -128,14 +138,17 @@ def _denoise(
     sampling: SamplingSettings,
     report_step: Callable[[int], None],
 ) -> Tensor:
-    """The latents of a batch of pictures, by classifier-free guidance (Ho and Salimans 2022)."""
-    guided = sampling.guidance_scale > 1
+    """The latents of a batch of pictures, by classifier-free guidance (Ho and Salimans 2022) or the base's own."""
+    guided = sampling.guidance_scale > 1 and not loaded.embeds_guidance
     texts = [picture.prompt for picture in batch]
     if guided:
         texts = [sampling.negative_prompt] * len(batch) + texts
     conditioning = {name: torch.cat([encoded[text][name] for text in texts]) for name in encoded[texts[0]]}
-    sampler = loaded.new_sampler(sampling.inference_steps)
-    shape = loaded.latent_shape(sampling.width or loaded.resolution, sampling.height or loaded.resolution)
+    width, height = sampling.width or loaded.resolution, sampling.height or loaded.resolution
+    frames = torch.tensor([[height, width, 0, 0, height, width]] * len(texts), dtype=torch.float32)
+    conditioning |= loaded.picture_conditioning(frames, sampling.guidance_scale)
+    shape = loaded.latent_shape(width, height)
+    sampler = loaded.new_sampler(sampling.inference_steps, shape)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(picture.seed)) for picture in batch]
     latents = torch.stack(noise).to(loaded.device) * sampler.init_noise_sigma
     for number, timestep in enumerate(sampler.timesteps):

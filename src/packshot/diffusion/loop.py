@@ -23,6 +23,8 @@ from packshot.ports import Progress
 PHASE = "training"
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+# What a base that was distilled to read a guidance scale is told in training.
+GUIDANCE = 1.0
 
 _PARAMETER, _STATE = "parameter/", "adamw/"
 
@@ -86,7 +88,8 @@ class Loop:
         device, count = self.base.device, batch.num_instances
         latents, noise, timesteps = batch.latents.to(device), batch.noise.to(device), batch.timesteps.to(device)
         noisy = self.base.add_noise(latents, noise, timesteps)
-        prediction = self.base.predict(noisy, timesteps, self.conditioning(batch.prompts))
+        told = self.conditioning(batch.prompts) | self.base.picture_conditioning(batch.frames, GUIDANCE)
+        prediction = self.base.predict(noisy, timesteps, told)
         error = (prediction - self.base.target(latents, noise, timesteps)).square()
         weights = batch.weights.to(device)
         per_instance = (error[:count] * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))

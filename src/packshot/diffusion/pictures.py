@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from packshot.diffusion.protocols import Frame
 from packshot.imaging.pixels import encode_png, open_png
 
 
@@ -14,6 +15,14 @@ def pixels_from_png(png: bytes, resolution: int) -> Tensor:
     """The middle square of a picture at ``resolution`` pixels: (3, resolution, resolution) in [-1, 1]."""
     square = _middle_square(open_png(png).convert("RGB"), resolution, Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(square, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
+
+
+def frame_of_png(png: bytes, resolution: int) -> Frame:
+    """How ``pixels_from_png`` cuts this picture."""
+    image = open_png(png)
+    edge = min(image.size)
+    top, left = ((length - edge) // 2 * resolution // edge for length in (image.height, image.width))
+    return image.height, image.width, top, left, resolution, resolution
 
 
 def mask_from_png(png: bytes, resolution: int, size: tuple[int, int]) -> Tensor:

@@ -23,6 +23,11 @@ class LatentDistribution:
     std: Tensor
 
 
+# How a picture was cut, in pixels: height and width of the original, top and left corner of the cut in the picture's
+# own scale, height and width of the picture.
+Frame = tuple[int, int, int, int, int, int]
+
+
 class Sampler(Protocol):
     """A diffusers scheduler, set to its time steps."""
 
@@ -38,12 +43,37 @@ class Sampler(Protocol):
         ...
 
 
+class NoiseProcess(Protocol):
+    """How a base's pictures become noise, and what it learns from that. Tensors' first dimension is the batch."""
+
+    num_train_timesteps: int
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        """Time steps to train on."""
+        ...
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents at the given time steps of the forward process."""
+        ...
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the denoiser learns to predict."""
+        ...
+
+    def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """Loss weights (Hang et al. 2023, min-SNR); ones where ``gamma`` is 0."""
+        ...
+
+
 class Family(Protocol):
-    """A loaded base: how it encodes pictures and prompts, adds noise and predicts. All weights are frozen."""
+    """A loaded base: how it encodes pictures and prompts, adds noise and predicts. All weights are frozen.
+
+    ``embeds_guidance``: the denoiser itself reads the guidance scale, so that no negative prompt takes part.
+    """
 
     device: torch.device
     resolution: int
-    num_train_timesteps: int
+    embeds_guidance: bool
 
     @property
     def denoiser(self) -> nn.Module:
@@ -53,6 +83,11 @@ class Family(Protocol):
     @property
     def text_encoders(self) -> Mapping[str, nn.Module]:
         """The text encoders by the name of their folder."""
+        ...
+
+    @property
+    def trainable_text_encoders(self) -> Mapping[str, nn.Module]:
+        """Those of the text encoders that learn with ``train_text_encoder``."""
         ...
 
     @property
@@ -69,11 +104,19 @@ class Family(Protocol):
         ...
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """The shape of the latents of a picture of this size in pixels."""
+        """The shape of the latents of a picture of this size in pixels; InvalidInput where it cannot have that."""
         ...
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Prompts to conditioning; what goes beyond the encoder's length is cut off."""
+        """Prompts to conditioning; what goes beyond an encoder's length is cut off."""
+        ...
+
+    def picture_conditioning(self, frames: Tensor, guidance: float) -> Conditioning:
+        """What the denoiser is told beside the prompt. ``frames`` is (batch, 6), see ``Frame``."""
+        ...
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        """Time steps to train on."""
         ...
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -92,12 +135,12 @@ class Family(Protocol):
         """The denoiser's output, of the latents' shape."""
         ...
 
-    def new_sampler(self, inference_steps: int) -> Sampler:
-        """A fresh sampler for this many steps."""
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
+        """A fresh sampler for this many steps; InvalidInput where the base's schedule does not have them."""
         ...
 
-    def initial_rows(self, class_noun: str, seed: int) -> dict[str, Tensor]:
-        """For each text encoder the embedding, (1, width), that a new token starts from."""
+    def initial_rows(self, class_noun: str, seed: int, num_vectors: int) -> dict[str, Tensor]:
+        """For each text encoder the embeddings, (num_vectors, width), that a new token starts from."""
         ...
 
     def with_token(self, token: str, rows: Mapping[str, Tensor]) -> AbstractContextManager[Mapping[str, nn.Parameter]]:

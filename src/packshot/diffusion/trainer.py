@@ -17,10 +17,11 @@ from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.metrics import MetricsLog
-from packshot.diffusion.pictures import mask_from_png
+from packshot.diffusion.pictures import frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.diffusion.weights import TOKEN_PREFIX, WEIGHTS_FILE, WeightsHeader, write_weights
 from packshot.domain.errors import Interrupted
+from packshot.domain.presets import check_supported
 from packshot.domain.training import class_prompt, instance_prompt
 from packshot.ports import Progress, TrainedWeights, TrainingExample, TrainingTask
 
@@ -41,11 +42,13 @@ class DiffusersTrainer:
 
         Raises:
             Interrupted: ``stop()`` became true; what was done is kept.
-            InvalidConfiguration: the token means something to the base already, or the training diverged.
+            InvalidConfiguration: the family does not support it, the token means something to the base already, or the training diverged.
             Conflict: ``task.workdir`` belongs to another training.
             BaseModelRefused, CorruptArtifact: the base cannot be loaded, or has changed.
             WorkspaceUnusable: nothing can be written.
         """
+
+        check_supported(task.config, task.base.family)
 
         def check_stop() -> None:
             if stop():
@@ -58,9 +61,9 @@ class DiffusersTrainer:
                 instances=instances,
                 class_examples=class_examples,
                 config=task.config,
-                num_train_timesteps=base.num_train_timesteps,
+                draw_timesteps=base.draw_timesteps,
             )
-            with base.with_token(task.token, base.initial_rows(task.class_noun, task.config.seed)) as rows:
+            with base.with_token(task.token, base.initial_rows(task.class_noun, task.config.seed, 1)) as rows:
                 return _learn(task, base, plan, rows, report, stop)
 
     def _class_images(
@@ -94,6 +97,7 @@ def _encode(
     """The examples and the class images as latents with their prompts."""
     config = task.config
     resolution = config.resolution or base.resolution
+    base.latent_shape(resolution, resolution)  # a size that the base cannot have is refused before the work
     cache = LatentCache(task.cachedir / "latents", base, task.base.digest)
     prompt_of_class = class_prompt(task.class_noun)
     sources = [
@@ -108,6 +112,7 @@ def _encode(
                 latents=cache.latents(png, resolution, mirrored=False),
                 mirrored=cache.latents(png, resolution, mirrored=True) if config.horizontal_flip else None,
                 prompt=prompt,
+                frame=frame_of_png(png, resolution),
                 mask=_mask(source, resolution, base),
             )
         )

@@ -4,12 +4,9 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
 
@@ -130,72 +127,6 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("checkpoint_every_steps", 1, 1_000_000),
     ("seed", 0, 2**32 - 1),
 )
-
-# A learning rate belongs to a method and to the width of a base. Full-size bases take what the reference recipes
-# publish; bases of at most SMALL_RESOLUTION pixels take what was measured on the bundled one (docs/log.md).
-SMALL_RESOLUTION = 256
-_FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
-    Method.FULL: {"steps": 800, "batch_size": 1, "learning_rate": 5e-6, "num_class_images": 200},
-    Method.LORA: {
-        "steps": 500,
-        "batch_size": 1,
-        "learning_rate": 1e-4,
-        "rank": 4,
-        "targets": Targets.ATTENTION,
-    },
-    Method.PIVOTAL: {
-        "steps": 500,
-        "batch_size": 1,
-        "learning_rate": 1e-4,
-        "rank": 4,
-        "targets": Targets.ATTENTION,
-    },
-}
-_SMALL_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
-    Method.FULL: {"learning_rate": 1e-4},
-    Method.LORA: {},
-    Method.PIVOTAL: {},
-}
-
-
-def parse_config(values: Mapping[str, object], *, base_resolution: int) -> TrainingConfig:
-    """A configuration from what a file or the command line says; text is read as the key's type.
-
-    Values that are not given take the defaults of the method at the base's native resolution in pixels.
-
-    Raises:
-        InvalidConfiguration: an unknown key (near matches are named), or a value of the wrong type or range.
-    """
-    types = get_type_hints(TrainingConfig)
-    known = [field.name for field in dataclasses.fields(TrainingConfig)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
-            raise InvalidConfiguration(f"unknown configuration key {key!r}; {hint}")
-    given = {key: _read(key, value, types[key]) for key, value in values.items()}
-    method = given.get("method", TrainingConfig.method)
-    assert isinstance(method, Method)
-    defaults = _SMALL_DEFAULTS if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE_DEFAULTS
-    return TrainingConfig(**{**defaults[method], **given})  # type: ignore[arg-type]
-
-
-def _read(key: str, value: object, kind: type) -> object:
-    text = str(value).strip()
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        if kind is int and float(text) != int(float(text)):
-            raise ValueError(text)
-        return kind(float(text)) if kind is int else kind(text)
-    except (ValueError, KeyError, OverflowError):
-        raise InvalidConfiguration(f"{key} is {value!r}; write {_expected(kind)}") from None
-
-
-def _expected(kind: type) -> str:
-    if issubclass(kind, StrEnum):
-        return "one of " + ", ".join(kind)
-    return {bool: "true or false", int: "a whole number", float: "a number"}[kind]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures_families import FAMILIES, save_family
 from fixtures_pipelines import Studio, save_pipeline
 
 
@@ -27,3 +28,11 @@ def studio(base_folder: Path) -> Studio:
 @pytest.fixture(scope="package")
 def cachedir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="package")
+def family_studios(tmp_path_factory: pytest.TempPathFactory, studio: Studio) -> dict[str, Studio]:
+    """A studio for every family."""
+    folder = tmp_path_factory.mktemp("families")
+    others = {family: Studio(save_family(family, folder / family)) for family in FAMILIES[1:]}
+    return {FAMILIES[0]: studio, **others}

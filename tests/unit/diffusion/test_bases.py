@@ -94,9 +94,9 @@ def test_missing_weights_are_named(folder: Path) -> None:
 
 
 def test_an_unknown_family_names_the_known_ones(folder: Path) -> None:
-    edit_json(folder / "model_index.json", _class_name="FluxPipeline")
+    edit_json(folder / "model_index.json", _class_name="PixArtAlphaPipeline")
     message = refusal(folder)
-    assert "FluxPipeline" in message
+    assert "PixArtAlphaPipeline" in message
     assert "stable-diffusion" in message
 
 

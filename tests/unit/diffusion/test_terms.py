@@ -26,7 +26,7 @@ def example(seed: int, prompt: str, mask: Tensor | None = None) -> Example:
     mean = torch.randn(4, EDGE, EDGE, generator=torch.Generator().manual_seed(seed))
     latents = LatentDistribution(mean=mean, std=torch.full_like(mean, 0.1))
     mirrored = LatentDistribution(mean=mean.flip(-1), std=latents.std)
-    return Example(latents=latents, mirrored=mirrored, prompt=prompt, mask=mask)
+    return Example(latents=latents, mirrored=mirrored, prompt=prompt, mask=mask, frame=(16, 16, 0, 0, 16, 16))
 
 
 def plan(config: TrainingConfig, *, mask: Tensor | None = None, num_class: int = 4) -> BatchPlan:
@@ -34,7 +34,7 @@ def plan(config: TrainingConfig, *, mask: Tensor | None = None, num_class: int =
         instances=[example(number, f"{PHRASE} {number}", mask) for number in range(5)],
         class_examples=[example(100 + number, CLASS_PROMPT) for number in range(num_class)],
         config=config,
-        num_train_timesteps=1000,
+        draw_timesteps=lambda count, generator: torch.randint(1000, (count,), generator=generator),
     )
 
 
@@ -42,7 +42,7 @@ def plan(config: TrainingConfig, *, mask: Tensor | None = None, num_class: int =
 def loop(studio: Studio, config: TrainingConfig, batches: BatchPlan) -> Iterator[Loop]:
     with (
         studio.bases.borrow(studio.base) as base,
-        base.with_token(TOKEN, base.initial_rows("apple", config.seed)) as rows,
+        base.with_token(TOKEN, base.initial_rows("apple", config.seed, 1)) as rows,
     ):
         attachment = METHODS[config.method].attach(base, rows, config)
         with torch.no_grad():  # an adapter that contributes nothing has no gradient in its other half
@@ -81,7 +81,7 @@ def test_every_row_of_a_batch_has_the_prompt_of_its_own_picture(batch_size: int,
         instances=[without_deviation(each) for each in batches.instances],
         class_examples=[without_deviation(each) for each in batches.class_examples],
         config=config,
-        num_train_timesteps=1000,
+        draw_timesteps=lambda count, generator: torch.randint(1000, (count,), generator=generator),
     )
     dropped = 0
     for step in range(30):
@@ -132,6 +132,7 @@ def only_instances(batch: Batch) -> Batch:
         latents=batch.latents[:size],
         noise=batch.noise[:size],
         timesteps=batch.timesteps[:size],
+        frames=batch.frames[:size],
         prompts=batch.prompts[:size],
     )
 

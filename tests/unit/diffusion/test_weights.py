@@ -170,9 +170,9 @@ def test_steps_that_the_schedule_cannot_be_divided_into_are_refused(steps: int, 
     with studio.bases.borrow(studio.base) as base:
         if steps > 998:
             with pytest.raises(InvalidInput, match="at most 500"):
-                base.new_sampler(steps)
+                base.new_sampler(steps, (4, 8, 8))
             return
-        sampler = base.new_sampler(steps)
+        sampler = base.new_sampler(steps, (4, 8, 8))
         latents = torch.ones(1, 4, 8, 8)
         for timestep in sampler.timesteps:
             latents = sampler.step(torch.zeros_like(latents), timestep, latents, return_dict=False)[0]

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
 from packshot.domain.training import (
     Method,
     Targets,
     TrainingConfig,
     class_prompt,
     instance_prompt,
-    parse_config,
     trained_phrase,
     trained_token,
     with_article,
@@ -42,6 +42,15 @@ BOUNDS = {
 CHOICES = {"method": Method, "targets": Targets}
 SWITCHES = {"train_text_encoder", "horizontal_flip"}
 WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
+
+
+@pytest.mark.parametrize("family", sorted(FLOW_FAMILIES))
+def test_a_flow_has_no_min_snr_weights(family: str) -> None:
+    assert parse_config({}, base_resolution=1024, family=family).snr_gamma == 0
+    with pytest.raises(InvalidConfiguration, match="set snr_gamma=0"):
+        parse_config({"snr_gamma": 5}, base_resolution=1024, family=family)
+    with pytest.raises(InvalidConfiguration, match="learns a flow"):
+        check_supported(TrainingConfig(), family)
 
 
 def test_every_field_is_tested_here_by_bound_choice_or_switch():

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyEntry:
-    """One family. ``components`` are folders with the class that must be in them; those with weights come first."""
+    """One family. ``weights`` and ``others`` are component folders with the class that must be in them.
+
+    ``denoiser`` is the folder of the network that predicts; ``sample_size`` is the edge of its native latents where
+    its own configuration does not say it.
+    """
 
     name: str
     pipelines: tuple[str, ...]
+    denoiser: str
     weights: dict[str, str]
     others: dict[str, str]
     load: "Callable[[Path, torch.device], Family]"
+    sample_size: int | None = None
 
     @property
     def components(self) -> dict[str, str]:
@@ -33,15 +39,84 @@ def _load_stable_diffusion(folder: Path, device: "torch.device") -> "Family":
     return StableDiffusion.load(folder, device)
 
 
+def _load_sdxl(folder: Path, device: "torch.device") -> "Family":
+    from packshot.diffusion.families.sdxl import StableDiffusionXL
+
+    return StableDiffusionXL.load(folder, device)
+
+
+def _load_sd3(folder: Path, device: "torch.device") -> "Family":
+    from packshot.diffusion.families.sd3 import StableDiffusion3
+
+    return StableDiffusion3.load(folder, device)
+
+
+def _load_flux(folder: Path, device: "torch.device") -> "Family":
+    from packshot.diffusion.families.flux import Flux
+
+    return Flux.load(folder, device)
+
+
 FAMILIES: dict[str, FamilyEntry] = {
     entry.name: entry
     for entry in (
         FamilyEntry(
             name="stable-diffusion",
             pipelines=("StableDiffusionPipeline",),
+            denoiser="unet",
             weights={"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"},
             others={"tokenizer": "CLIPTokenizer", "scheduler": ""},
             load=_load_stable_diffusion,
+        ),
+        FamilyEntry(
+            name="stable-diffusion-xl",
+            pipelines=("StableDiffusionXLPipeline",),
+            denoiser="unet",
+            weights={
+                "unet": "UNet2DConditionModel",
+                "vae": "AutoencoderKL",
+                "text_encoder": "CLIPTextModel",
+                "text_encoder_2": "CLIPTextModelWithProjection",
+            },
+            others={"tokenizer": "CLIPTokenizer", "tokenizer_2": "CLIPTokenizer", "scheduler": ""},
+            load=_load_sdxl,
+        ),
+        FamilyEntry(
+            name="stable-diffusion-3",
+            pipelines=("StableDiffusion3Pipeline",),
+            denoiser="transformer",
+            weights={
+                "transformer": "SD3Transformer2DModel",
+                "vae": "AutoencoderKL",
+                "text_encoder": "CLIPTextModelWithProjection",
+                "text_encoder_2": "CLIPTextModelWithProjection",
+                "text_encoder_3": "T5EncoderModel",
+            },
+            others={
+                "tokenizer": "CLIPTokenizer",
+                "tokenizer_2": "CLIPTokenizer",
+                "tokenizer_3": "T5Tokenizer",
+                "scheduler": "FlowMatchEulerDiscreteScheduler",
+            },
+            load=_load_sd3,
+        ),
+        FamilyEntry(
+            name="flux",
+            pipelines=("FluxPipeline",),
+            denoiser="transformer",
+            weights={
+                "transformer": "FluxTransformer2DModel",
+                "vae": "AutoencoderKL",
+                "text_encoder": "CLIPTextModel",
+                "text_encoder_2": "T5EncoderModel",
+            },
+            others={
+                "tokenizer": "CLIPTokenizer",
+                "tokenizer_2": "T5Tokenizer",
+                "scheduler": "FlowMatchEulerDiscreteScheduler",
+            },
+            load=_load_flux,
+            sample_size=128,
         ),
     )
 }

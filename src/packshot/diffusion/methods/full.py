@@ -20,7 +20,7 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
     learned: dict[str, nn.Parameter] = {}
     token: dict[str, nn.Parameter] = {}
     if config.train_text_encoder:
-        modules |= base.text_encoders
+        modules |= base.trainable_text_encoders
         for name, row in rows.items():
             row.requires_grad_(True)
             token[TOKEN_PREFIX + name] = row

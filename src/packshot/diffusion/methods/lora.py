@@ -35,7 +35,7 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
     layers = ATTENTION_LAYERS + (OTHER_LAYERS if config.targets is Targets.ALL else ())
     modules = {base.prefix: (base.denoiser, layers)}
     if config.train_text_encoder:
-        modules |= {name: (encoder, TEXT_ENCODER_LAYERS) for name, encoder in base.text_encoders.items()}
+        modules |= {name: (encoder, TEXT_ENCODER_LAYERS) for name, encoder in base.trainable_text_encoders.items()}
     learned: dict[str, nn.Parameter] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -1,0 +1,117 @@
+"""What all families share: a loaded base as the sum of its parts. A family adds how prompts are read and used."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from packshot.diffusion.latent_codec import LatentCodec
+from packshot.diffusion.protocols import LatentDistribution, NoiseProcess
+from packshot.diffusion.text_encoders import TextEncoder
+from packshot.domain.errors import InvalidInput
+
+
+class LoadedBase:
+    """The parts of ``Family`` that do not differ between families. All weights are frozen.
+
+    ``patch`` is the edge, in latent cells, of what the denoiser reads as one; ``sample_size`` is the edge of its
+    native latents.
+    """
+
+    prefix: ClassVar[str]
+    embeds_guidance = False
+
+    def __init__(
+        self,
+        *,
+        denoiser: nn.Module,
+        codec: LatentCodec,
+        text_encoders: Sequence[TextEncoder],
+        trainable_text_encoders: Sequence[TextEncoder],
+        process: NoiseProcess,
+        sample_size: int,
+        patch: int,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self._denoiser = denoiser
+        self._codec = codec
+        self._encoders = tuple(text_encoders)
+        self._trainable = tuple(trainable_text_encoders)
+        self._process = process
+        self._patch = patch
+        self.resolution = codec.factor * sample_size
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that predicts."""
+        return self._denoiser
+
+    @property
+    def text_encoders(self) -> Mapping[str, nn.Module]:
+        """The text encoders by the name of their folder."""
+        return {encoder.name: encoder.module for encoder in self._encoders}
+
+    @property
+    def trainable_text_encoders(self) -> Mapping[str, nn.Module]:
+        """Those that learn with ``train_text_encoder``."""
+        return {encoder.name: encoder.module for encoder in self._trainable}
+
+    def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
+        """One picture, (3, height, width) in [-1, 1], to the distribution of its latents."""
+        return self._codec.encode(pixels)
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """One picture's latents to (3, height, width) in [-1, 1]."""
+        return self._codec.decode(latents)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """The shape of the latents of a picture of this size in pixels.
+
+        Raises:
+            InvalidInput: a size that the denoiser's patches do not fill.
+        """
+        cell = self._codec.factor * self._patch
+        if self._patch > 1 and (width % cell or height % cell):
+            raise InvalidInput(f"the size is {width} x {height} pixels; this base needs multiples of {cell}")
+        return self._codec.num_channels, height // self._codec.factor, width // self._codec.factor
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        """Time steps to train on."""
+        return self._process.draw_timesteps(count, generator)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents at the given time steps of the forward process."""
+        return self._process.add_noise(latents, noise, timesteps)
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the denoiser learns to predict."""
+        return self._process.target(latents, noise, timesteps)
+
+    def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """Loss weights (Hang et al. 2023, min-SNR); ones where ``gamma`` is 0."""
+        return self._process.min_snr_weights(timesteps, gamma)
+
+    def picture_conditioning(self, frames: Tensor, guidance: float) -> dict[str, Tensor]:
+        """What the denoiser is told beside the prompt: nothing."""
+        del frames, guidance
+        return {}
+
+    def initial_rows(self, class_noun: str, seed: int, num_vectors: int) -> dict[str, Tensor]:
+        """For each text encoder the embeddings, (num_vectors, width), that a new token starts from."""
+        return {encoder.name: encoder.initial_rows(class_noun, seed, num_vectors) for encoder in self._encoders}
+
+    @contextmanager
+    def with_token(self, token: str, rows: Mapping[str, Tensor]) -> Iterator[Mapping[str, nn.Parameter]]:
+        """Add ``token`` to every text encoder while the context lasts; gives the parameters that hold its rows.
+
+        Raises:
+            InvalidConfiguration: the token is in a vocabulary already.
+        """
+        with ExitStack() as stack:
+            yield {
+                encoder.name: stack.enter_context(encoder.with_token(token, rows[encoder.name]))
+                for encoder in self._encoders
+            }

@@ -1,0 +1,58 @@
+"""The variance-preserving forward process (Ho et al. 2020) and what a base of this kind learns. Knows no family."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import Tensor
+
+from packshot.diffusion.components import known_to
+from packshot.domain.errors import BaseModelRefused
+
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+class VariancePreserving:
+    """The process that a scheduler's configuration describes; implements ``NoiseProcess``."""
+
+    def __init__(self, scheduler_config: Mapping[str, object], device: torch.device) -> None:
+        schedule: Any = DDPMScheduler.from_config(known_to(DDPMScheduler, scheduler_config))
+        self._prediction_type = str(schedule.config["prediction_type"])
+        if self._prediction_type not in PREDICTION_TYPES:
+            raise BaseModelRefused(
+                f"the base predicts {self._prediction_type!r}; supported are {', '.join(PREDICTION_TYPES)}"
+            )
+        self._device = device
+        self._alphas_cumprod = schedule.alphas_cumprod.to(device)
+        self.num_train_timesteps = int(schedule.config["num_train_timesteps"])
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform time steps, whole numbers from 0."""
+        return torch.randint(self.num_train_timesteps, (count,), generator=generator)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents at the given time steps."""
+        signal, deviation = self._signal_and_deviation(timesteps)
+        return signal * latents + deviation * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The noise, or the velocity (Salimans and Ho 2022) where the base predicts that."""
+        if self._prediction_type == "epsilon":
+            return noise
+        signal, deviation = self._signal_and_deviation(timesteps)
+        return signal * noise - deviation * latents
+
+    def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for velocity (Hang et al. 2023); ones for gamma 0."""
+        if gamma == 0:
+            return torch.ones(len(timesteps), device=self._device)
+        alphas = self._alphas_cumprod[timesteps]
+        snr = alphas / (1 - alphas)
+        if self._prediction_type == "epsilon":
+            return (gamma / snr).clamp(max=1.0)
+        return snr.clamp(max=gamma) / (snr + 1)
+
+    def _signal_and_deviation(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        alphas = self._alphas_cumprod[timesteps][:, None, None, None]
+        return alphas.sqrt(), (1 - alphas).sqrt()
