@@ -259,13 +259,14 @@ def test_the_pooled_embedding_is_taken_at_the_end_of_the_text(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_missing_component_is_named(family: str, tmp_path: Path) -> None:
     from packshot.diffusion.bases import DiffusersBaseModels
+    from packshot.digests import FileDigests
     from packshot.domain.errors import BaseModelRefused
 
     folder = save_family(family, tmp_path / "base")
     for component in TABLE[family].components:
         shutil.move(folder / component, tmp_path / "aside")
         with pytest.raises(BaseModelRefused, match=f"no {component}"):
-            DiffusersBaseModels(embedded_folder=folder).describe("embedded")
+            DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests()).describe("embedded")
         shutil.move(tmp_path / "aside", folder / component)
 
 
