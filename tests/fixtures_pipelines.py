@@ -204,6 +204,7 @@ def loaded(studio: Studio, of: TrainingTask, weights: bytes) -> LoadedFineTune:
         token=of.token,
         trained_phrase=of.trained_phrase,
         artifacts=(),
+        code_revision="0.1.0",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     return LoadedFineTune(record=record, weights=weights)

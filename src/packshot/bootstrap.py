@@ -95,13 +95,24 @@ class Workspace:
                 self.records,
                 self.blobs,
                 self.trainer,
-                workdir=self.home / "runs",
+                code_revision=code_revision(),
+                workdir=self._runs,
                 cachedir=self.home / "cache",
                 report=report,
                 stop=stop,
             )
 
         return {JobKind.TRAINING: train}
+
+    def tidy(self) -> None:
+        """Remove what ended jobs kept to go on from."""
+        from packshot.services.training import sweep_checkpoints
+
+        sweep_checkpoints(self.records, self._runs)
+
+    @property
+    def _runs(self) -> Path:
+        return self.home / "runs"
 
     @cached_property
     def _device(self) -> str:

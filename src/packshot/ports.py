@@ -89,7 +89,10 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingExample:
-    """A reference photo as training sees it: PNG bytes, its caption, and the PNG mask of the product or None."""
+    """A reference photo as training sees it: PNG bytes, its caption, and the PNG mask of the product or None.
+
+    The caption may name the product by its trained phrase; it never holds the public identifier.
+    """
 
     image: bytes
     caption: str

@@ -134,6 +134,7 @@ FINE_TUNE = FineTune(
         Artifact(name="weights.safetensors", sha256="1" * 64, num_bytes=5_000_000_000),
         Artifact(name="loss.png", sha256="2" * 64, num_bytes=0),
     ),
+    code_revision="4567def",
     created_at=NOW,
 )
 EVENT = AliasEvent(

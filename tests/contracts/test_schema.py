@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from contracts.examples import CATEGORY, EVERYTHING
+from contracts.examples import CATEGORY, EVERYTHING, FINE_TUNE, RUN
 
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.models import FineTune
 from packshot.storage import schema
 from packshot.storage.engine import make_engine
 from packshot.storage.records import SqlRecords
@@ -139,6 +140,21 @@ def test_identifiers_of_the_first_schema_are_folded_anew(
         assert [category.identifier for category in records.find(Category)] == ["sks_corn", "sks_com"]
         with pytest.raises(IdentifierTaken):
             records.add(replace(newcomer, id="twin", path="grain", identifier="sks_cοrn"))
+
+
+def test_older_fine_tunes_take_the_code_of_their_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_as_of("0002", file, tmp_path, monkeypatch)
+    with SqlRecords.create(tmp_path / "new.db") as records:
+        records.add(*EVERYTHING)
+    execute(tmp_path / "new.db", "ALTER TABLE fine_tune DROP COLUMN code_revision")
+    tables = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
+    copies = ";".join(f"INSERT INTO {table} SELECT * FROM new.{table}" for table in tables)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(f"ATTACH '{tmp_path / 'new.db'}' AS new;{copies}")
+    with SqlRecords.open(file) as records:
+        assert records.find(FineTune) == [replace(FINE_TUNE, code_revision=RUN.code_revision)]
 
 
 def test_an_older_schema_is_upgraded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,18 @@
 """Trainings that are killed, interrupted or left to the background, in real processes."""
 
 import signal
+import sqlite3
 import subprocess
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 from fixtures_pipelines import save_pipeline
 from shell import PATH, SETTINGS, THREADS, Shell, prepare, train, weights_of
+
+from packshot.bootstrap import DATABASE, code_revision
 
 STEPS = 80
 CHECKPOINTS = ("--set", "checkpoint_every_steps=10")
@@ -77,6 +81,18 @@ def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(ready, mode
     assert weights_of(ready) == uninterrupted
 
 
+def test_a_run_that_goes_on_under_other_code_says_so(ready, models):
+    process = train(ready, models, *CHECKPOINTS, steps=STEPS, run=ready.start)
+    in_the_middle(ready, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    with closing(sqlite3.connect(ready.home / DATABASE)) as database, database:
+        database.execute("UPDATE training_run SET code_revision = '0.0.9'")
+    again = train(ready, models, *CHECKPOINTS, steps=STEPS)
+    assert f"planned by code 0.0.9, under code {code_revision()}: its weights may differ" in again.err
+    assert f"by code 0.0.9, finished by other code, {code_revision()}" in ready("show", PATH).out
+
+
 def test_ctrl_c_leaves_a_run_that_any_worker_takes_on_to_the_same_weights(ready, models, uninterrupted):
     process = train(ready, models, *CHECKPOINTS, steps=STEPS, run=ready.start)
     in_the_middle(ready, process)
@@ -110,6 +126,7 @@ def test_a_base_that_changed_since_fails_the_job_with_its_cause(ready, tmp_path)
     process.communicate()
     assert jobs(ready) == [("queued", 1)]
     (base / "scheduler" / "scheduler_config.json").write_text("{}")
-    (failed,) = ready("worker", "--json").json
+    (failed,) = ready("worker", "--json", code=1).json
     assert failed["status"] == "failed"
     assert str(base) in failed["message"]
+    assert list((ready.home / "runs").iterdir()) == []

@@ -67,6 +67,7 @@ def demo(
             judge=space.judge,
             base=base_ref,
             handlers=space.handlers,
+            tidy=space.tidy,
             lease=space.lease,
             code_revision=code_revision(),
             namespace=space.settings.namespace,

@@ -123,7 +123,7 @@ def _lineage_text(lineage: "Lineage") -> str:
             f"fine-tune   version {lineage.fine_tune.version}, {lineage.fine_tune.method}, {lineage.fine_tune.id}",
             f"weights     sha256 {weights.sha256}, {weights.num_bytes / 1e6:.2f} MB",
             f"trained as  {lineage.fine_tune.trained_phrase}",
-            f"run         {lineage.run.id} by code {lineage.run.code_revision}",
+            f"run         {lineage.run.id} by code {_codes(lineage.run.code_revision, lineage.fine_tune.code_revision)}",
             f"config      {config}",
             *(
                 f"evaluation  {each.created_at:%Y-%m-%d %H:%M}  {each.verdict.outcome}  fidelity "
@@ -142,3 +142,7 @@ def _lineage_text(lineage: "Lineage") -> str:
             for photo in lineage.references
         ]
     return "\n".join(lines)
+
+
+def _codes(planned: str, finished: str) -> str:
+    return planned if planned == finished else f"{planned}, finished by other code, {finished}"

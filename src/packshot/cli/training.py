@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from packshot.domain.jobs import Job
+    from packshot.domain.training import TrainingRun
 
 
 def register(app: typer.Typer) -> None:
@@ -79,9 +80,10 @@ def train(
         described = space.bases.describe(base)
         chosen = parse_config(values, base_resolution=described.resolution, family=described.family)
         base_ref = register_base(space.records, described)
-        plan = plan_training(space.records, category, base_ref, chosen, code_revision())
+        code = code_revision()
+        plan = plan_training(space.records, category, base_ref, chosen, code)
         if plan.resumed:
-            say(f"going on with run {plan.run.id}")
+            say(_resumption(plan.run, code))
         if detach:
             where = space.executor.start(JobKind.TRAINING, plan.job.id)
             show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
@@ -94,6 +96,7 @@ def train(
                 lease=space.lease,
                 report=report,
                 watch=watching(),
+                tidy=space.tidy,
                 stop=stop,
             )
         check_succeeded(job)
@@ -106,6 +109,15 @@ def train(
                 f"look at it with: packshot evaluate {path}@{fine_tune.version}"
             ),
         )
+
+
+def _resumption(run: "TrainingRun", code: str) -> str:
+    if run.code_revision == code:
+        return f"going on with run {run.id}"
+    return (
+        f"going on with run {run.id}, which was planned by code {run.code_revision}, under code {code}: "
+        "its weights may differ from those of an uninterrupted run"
+    )
 
 
 def watching() -> "Callable[[Job], None]":
@@ -124,7 +136,11 @@ def worker(
     job: Annotated[str | None, typer.Option("--job", help="Work on this job alone.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now."""
+    """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now.
+
+    Exit code 1 when a job failed.
+    """
+    from packshot.domain.jobs import JobStatus
     from packshot.services.jobs import see_through, work_on_one
 
     with workspace() as space:
@@ -139,14 +155,24 @@ def worker(
                         lease=space.lease,
                         report=report,
                         watch=watching(),
+                        tidy=space.tidy,
                         stop=stop,
                     )
                 )
             while not job and not stop():
-                ended = work_on_one(space.records, space.handlers, lease=space.lease, report=report, stop=stop)
+                ended = work_on_one(
+                    space.records, space.handlers, lease=space.lease, report=report, tidy=space.tidy, stop=stop
+                )
                 if ended is None:
                     break
                 done.append(ended)
         for each in done:
             say(f"job {each.id} {each.status} {each.message}".rstrip())
-        show(done, as_json, lambda: f"{len(done)} jobs done" if done else "no job waits")
+        num_failed = sum(each.status is JobStatus.FAILED for each in done)
+        show(
+            done,
+            as_json,
+            lambda: f"{len(done)} jobs ended, {num_failed} of them failed" if done else "no job waits",
+        )
+        if num_failed:
+            raise typer.Exit(1)

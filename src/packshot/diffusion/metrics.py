@@ -23,7 +23,7 @@ class MetricsLog:
         lines = self._path.read_text().splitlines()[:num_steps] if self._path.exists() else []
         if len(lines) < num_steps:
             raise WorkspaceUnusable(
-                f"{self._path} has {len(lines)} rows for {num_steps} steps; remove {self._path.parent} to train anew"
+                f"{self._path} has {len(lines)} rows for {num_steps} steps, so this run cannot go on; train anew"
             )
         self.rows = [json.loads(line) for line in lines]
         write_file(self._path, "".join(line + "\n" for line in lines).encode())

@@ -39,7 +39,11 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTune:
-    """One trained version of a category. Never changes; ``trained_phrase`` is what its base's text encoder reads."""
+    """One trained version of a category. Never changes; ``trained_phrase`` is what its base's text encoder reads.
+
+    ``code_revision`` finished the training. Where it is not the one that the run was planned with, the weights may
+    differ from those of an uninterrupted run.
+    """
 
     id: str
     category_id: str
@@ -50,6 +54,7 @@ class FineTune:
     token: str
     trained_phrase: str
     artifacts: tuple[Artifact, ...]
+    code_revision: str
     created_at: datetime
 
     def artifact(self, name: str) -> Artifact:

@@ -16,7 +16,13 @@ FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
 # publish; bases of at most SMALL_RESOLUTION pixels take what was measured on the bundled one (docs/log.md).
 SMALL_RESOLUTION = 256
 _FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
-    Method.FULL: {"steps": 800, "batch_size": 1, "learning_rate": 5e-6, "num_class_images": 200},
+    Method.FULL: {
+        "steps": 800,
+        "batch_size": 1,
+        "learning_rate": 5e-6,
+        "token_learning_rate": 5e-6,
+        "num_class_images": 200,
+    },
     Method.LORA: {
         "steps": 500,
         "batch_size": 1,
@@ -33,7 +39,7 @@ _FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
     },
 }
 _SMALL_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
-    Method.FULL: {"learning_rate": 1e-4},
+    Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4},
     Method.LORA: {},
     Method.PIVOTAL: {},
 }

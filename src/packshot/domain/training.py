@@ -37,8 +37,9 @@ class TrainingConfig:
         method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone) or full.
         steps: Optimiser steps.
         batch_size: Instance images in a step.
-        learning_rate: AdamW's, for everything but the token of pivotal.
-        token_learning_rate: AdamW's, for the token's embedding (pivotal).
+        learning_rate: AdamW's, for everything but the token.
+        token_learning_rate: AdamW's, for the token's embedding where it learns: pivotal, and full with
+            train_text_encoder.
         weight_decay: AdamW's; the token is never decayed.
         max_gradient_norm: Gradients are clipped to this norm.
         snr_gamma: min-SNR weight of the instance loss (Hang et al. 2023); 0 = off.
@@ -166,6 +167,8 @@ def trained_phrase(token: str, class_noun: str) -> str:
 def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
     """The training prompt of one reference photo: its caption with the class noun replaced by the trained phrase.
 
+    A caption that holds the phrase already stays as it is.
+
     >>> instance_prompt("a photo of an apple on a wooden table", "apple", "<t> apple")
     'a photo of a <t> apple on a wooden table'
     >>> instance_prompt("two apples, warm light", "apple", "<t> apple")
@@ -174,7 +177,11 @@ def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
     'a photo of a <t> apple, on grass'
     >>> instance_prompt("", "apple", "<t> apple")
     'a photo of a <t> apple'
+    >>> instance_prompt("an apple bowl with a <t> apple", "apple", "<t> apple")
+    'an apple bowl with a <t> apple'
     """
+    if phrase in caption:
+        return caption
     noun = re.compile(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", re.IGNORECASE)
     found = noun.search(caption)
     if found:

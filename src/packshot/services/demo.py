@@ -17,7 +17,7 @@ from packshot.imaging.folders import Photo, read_photos
 from packshot.ports import Blobs, Generator, Judge, Records
 from packshot.services.catalog import add_category, category_at
 from packshot.services.evaluation import Suite, evaluate
-from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, see_through
+from packshot.services.jobs import Handler, ReportProgress, Stop, Tidy, check_succeeded, see_through
 from packshot.services.models import promote
 from packshot.services.references import add_references, freeze_references
 from packshot.services.training import fine_tune_of, plan_training
@@ -45,6 +45,7 @@ class DemoModels:
     judge: Judge
     base: BaseModelRef
     handlers: Mapping[JobKind, Handler]
+    tidy: Tidy
     lease: timedelta
     code_revision: str
     namespace: str
@@ -153,7 +154,14 @@ def run_demo(
             skip(rival, error)
     plan = plan_training(models.records, category, models.base, config, models.code_revision)
     job = see_through(
-        models.records, models.handlers, plan.job.id, lease=models.lease, report=report, watch=watch, stop=stop
+        models.records,
+        models.handlers,
+        plan.job.id,
+        lease=models.lease,
+        report=report,
+        watch=watch,
+        tidy=models.tidy,
+        stop=stop,
     )
     check_succeeded(job)
     fine_tune = fine_tune_of(models.records, plan.run)

@@ -19,6 +19,7 @@ DEFAULT_LEASE = timedelta(seconds=20)
 ReportProgress = Callable[[Progress], None]
 Stop = Callable[[], bool]
 Handler = Callable[[Job, ReportProgress, Stop], None]
+Tidy = Callable[[], None]
 
 
 def worker_name() -> str:
@@ -33,6 +34,10 @@ def no_report(_: Progress) -> None:
 def never_stop() -> bool:
     """Go on."""
     return False
+
+
+def leave_as_it_is() -> None:
+    """Tidy nothing."""
 
 
 @dataclass
@@ -56,16 +61,29 @@ def work_on_one(
     job_id: str | None = None,
     lease: timedelta = DEFAULT_LEASE,
     report: ReportProgress = no_report,
+    tidy: Tidy = leave_as_it_is,
     stop: Stop = never_stop,
 ) -> Job | None:
     """Claim a job and run it to its end; None when there is nothing to claim.
 
     Interrupted work goes back into the queue; any other error fails the job with its cause. Neither is raised:
-    the returned job tells.
+    the returned job tells. ``tidy`` is called when its end, and that of jobs which workers died on, is recorded.
     """
     job = records.claim(worker_name(), now(), lease, job_id=job_id)
-    if job is None or job.finished:
-        return job
+    if job is not None:
+        job = _run(records, handlers, job, lease, report, stop)
+    tidy()
+    return job
+
+
+def _run(
+    records: Records,
+    handlers: Mapping[JobKind, Handler],
+    job: Job,
+    lease: timedelta,
+    report: ReportProgress,
+    stop: Stop,
+) -> Job:
     with _kept_lease(records, job, lease) as state:
 
         def noted(progress: Progress) -> None:
@@ -131,12 +149,13 @@ def see_through(
     lease: timedelta = DEFAULT_LEASE,
     report: ReportProgress = no_report,
     watch: Callable[[Job], None],
+    tidy: Tidy = leave_as_it_is,
     stop: Stop = never_stop,
     poll_s: float = 0.5,
 ) -> Job:
     """Run a job here, or ``watch`` it while another worker holds its lease, until it ends or ``stop()``."""
     while True:
-        job = work_on_one(records, handlers, job_id=job_id, lease=lease, report=report, stop=stop)
+        job = work_on_one(records, handlers, job_id=job_id, lease=lease, report=report, tidy=tidy, stop=stop)
         job = job or records.get(Job, job_id)
         if job.finished or stop():
             return job

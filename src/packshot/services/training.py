@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.errors import NotFound
+from packshot.domain.generation import Subject, rewrite_prompt
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
@@ -83,6 +84,7 @@ def run_training(
     blobs: Blobs,
     trainer: Trainer,
     *,
+    code_revision: str,
     workdir: Path,
     cachedir: Path,
     report: ReportProgress,
@@ -90,7 +92,8 @@ def run_training(
 ) -> FineTune:
     """Carry out the training of ``job`` and publish its fine-tune: exactly once, however often it is tried.
 
-    What was kept in ``workdir`` to go on from goes once the fine-tune is published.
+    What is kept in ``workdir`` to go on from stays until ``sweep_checkpoints``. The fine-tune keeps ``code_revision``,
+    which differs from the run's where a run was taken up by other code than planned it.
 
     Raises:
         CategoryRetired: the category was taken out of use since the training was planned.
@@ -100,9 +103,7 @@ def run_training(
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
     published = records.find(FineTune, training_run_id=run.id)
-    checkpoints = workdir / run.id
     if published:
-        shutil.rmtree(checkpoints, ignore_errors=True)
         return published[0]
     check_in_use(category)
     frozen = records.get(ReferenceSet, run.reference_set_id)
@@ -110,12 +111,12 @@ def run_training(
     phrase = trained_phrase(token, category.class_noun)
     task = TrainingTask(
         base=records.get(BaseModelRef, run.base_id),
-        examples=_examples(records, blobs, frozen),
+        examples=_examples(records, blobs, category, frozen, phrase),
         class_noun=category.class_noun,
         token=token,
         trained_phrase=phrase,
         config=run.config,
-        workdir=checkpoints,
+        workdir=workdir / run.id,
         cachedir=cachedir,
     )
     trained = trainer.train(task, report=report, stop=stop)
@@ -132,19 +133,31 @@ def run_training(
             token=token,
             trained_phrase=phrase,
             artifacts=artifacts,
+            code_revision=code_revision,
             created_at=now(),
         )
         records.add(fine_tune)
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return fine_tune
 
 
-def _examples(records: Records, blobs: Blobs, frozen: ReferenceSet) -> tuple[TrainingExample, ...]:
+def sweep_checkpoints(records: Records, workdir: Path) -> None:
+    """Remove what runs keep in ``workdir`` to go on from, of those that never will: their jobs have ended."""
+    for folder in workdir.glob("*"):
+        jobs = records.find(Job, subject_id=folder.name)
+        if jobs and all(job.finished for job in jobs):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _examples(
+    records: Records, blobs: Blobs, category: Category, frozen: ReferenceSet, phrase: str
+) -> tuple[TrainingExample, ...]:
+    """The training photos; the identifier in a caption becomes ``phrase``, as it does in a caller's prompt."""
+    subject = Subject(category=category, spelling=category.identifier)
     images = [records.get(ReferenceImage, id_) for id_ in frozen.image_ids if id_ not in frozen.held_out_ids]
     return tuple(
         TrainingExample(
             image=blobs.get(image.image or ""),
-            caption=image.caption,
+            caption=rewrite_prompt(image.caption, subject, phrase),
             mask=blobs.get(image.mask) if image.mask else None,
         )
         for image in sorted(images, key=lambda image: image.image or "")

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -183,6 +183,7 @@ fine_tune = Table(
     _text("token"),
     _text("trained_phrase"),
     _text("artifacts"),
+    _text("code_revision"),
     _time("created_at"),
     UniqueConstraint("category_id", "version"),
 )

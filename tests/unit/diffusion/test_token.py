@@ -102,3 +102,15 @@ def test_the_token_is_a_word_of_its_own_in_a_table_with_spare_rows(tmp_path: Pat
             with_row = base.encode_prompts([TOKEN, "an apple"])["hidden_states"]
     assert not torch.equal(with_row[0], bare[0])
     assert torch.equal(with_row[1], bare[1])
+
+
+@pytest.mark.parametrize("method", [Method.PIVOTAL, Method.FULL])
+def test_the_token_learns_at_its_own_rate(method: Method, studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    text = method is Method.FULL
+    still = replace(QUICK, steps=1, method=method, train_text_encoder=text, learning_rate=0.0, token_learning_rate=0.0)
+    configs = {"still": still, "token": replace(still, token_learning_rate=1e-2)}
+    before, after = (
+        load(train(studio, task(studio, tmp_path / name, config=each, cachedir=cachedir)).files["weights.safetensors"])
+        for name, each in configs.items()
+    )
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["token.text_encoder"]

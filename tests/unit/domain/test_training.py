@@ -130,6 +130,7 @@ def test_a_full_size_base_gets_the_published_learning_rates(method):
     full_size = parse_config({"method": method}, base_resolution=264)
     assert full_size.learning_rate < small.learning_rate
     assert full_size.learning_rate == {"full": 5e-6, "lora": 1e-4, "pivotal": 1e-4}[method]
+    assert full_size.token_learning_rate == {"full": 5e-6, "lora": 1e-3, "pivotal": 1e-3}[method]
     assert full_size.batch_size == 1
     assert small.batch_size == TrainingConfig().batch_size
 

@@ -18,7 +18,7 @@ from packshot.services.catalog import add_category
 from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, work_on_one
 from packshot.services.models import register_base
 from packshot.services.references import add_references, freeze_references
-from packshot.services.training import PlannedTraining, fine_tune_of, plan_training, run_training
+from packshot.services.training import PlannedTraining, fine_tune_of, plan_training, run_training, sweep_checkpoints
 
 RIGHTS = Rights(source="our studio", license="CC0-1.0")
 
@@ -35,6 +35,7 @@ class Space:
     trainer: FakeTrainer = field(default_factory=FakeTrainer)
     generator: FakeGenerator = field(default_factory=FakeGenerator)
     judge: ColourJudge = field(default_factory=ColourJudge)
+    code_revision: str = "0.1.0+git.abc"
 
     @property
     def handlers(self) -> dict[JobKind, Handler]:
@@ -49,11 +50,15 @@ class Space:
             self.records,
             self.blobs,
             self.trainer,
+            code_revision=self.code_revision,
             workdir=self.folder / "runs",
             cachedir=self.folder / "cache",
             report=report,
             stop=stop,
         )
+
+    def tidy(self) -> None:
+        sweep_checkpoints(self.records, self.folder / "runs")
 
     def base(self, source: str = "embedded") -> BaseModelRef:
         return register_base(self.records, self.bases.describe(source))
@@ -70,7 +75,7 @@ class Space:
 
     def plan(self, category: Category, **config: object) -> PlannedTraining:
         settings = TrainingConfig(**{"steps": 3, **config})  # type: ignore[arg-type]
-        return plan_training(self.records, category, self.base(), settings, "0.1.0+git.abc")
+        return plan_training(self.records, category, self.base(), settings, self.code_revision)
 
     def fine_tune(self, category: Category, **config: object) -> FineTune:
         plan = self.plan(category, **config)

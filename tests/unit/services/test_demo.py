@@ -29,6 +29,7 @@ def demo(space, categories, *, stop=never_stop, skip=unskipped, **config):
         judge=space.judge,
         base=space.base(),
         handlers=space.handlers,
+        tidy=space.tidy,
         lease=timedelta(seconds=20),
         code_revision="rev",
         namespace="sks",

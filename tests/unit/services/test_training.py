@@ -6,13 +6,14 @@ import pytest
 from fakes import InMemoryRecords
 
 from packshot.domain.errors import CategoryRetired, Interrupted, NotFound, StaleAttempt
-from packshot.domain.jobs import Job, JobStatus, finish
+from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus, finish
 from packshot.domain.models import FineTune
-from packshot.domain.references import ReferenceImage
+from packshot.domain.references import ReferenceImage, Rights
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
+from packshot.imaging.folders import read_photos
 from packshot.services.catalog import now, retire_category
-from packshot.services.jobs import never_stop, no_report
-from packshot.services.references import freeze_references
+from packshot.services.jobs import never_stop, no_report, work_on_one
+from packshot.services.references import add_references, freeze_references
 from packshot.services.training import fine_tune_of, newest_set, plan_training
 
 LEASE = timedelta(seconds=20)
@@ -177,33 +178,85 @@ def test_an_interrupted_run_goes_on_where_it_stopped(space):
     assert steps == [1, 2, 3, 4, 4, 5, 6]
 
 
-def checkpoints(space, run) -> list[str]:
-    return [path.name for path in (space.folder / "runs" / run.id).glob("*")]
-
-
-def test_the_checkpoints_go_when_the_fine_tune_is_published_and_not_before(space):
+def test_a_fine_tune_keeps_the_code_that_finished_it_beside_the_code_that_planned_its_run(space):
     category = space.category()
-    plan, other = space.plan(category, steps=6), space.plan(category, seed=9)
+    first = space.fine_tune(category)
+    plan = space.plan(category, steps=6)
     steps: list[int] = []
     space.trainer.before_step = steps.append
     job = claimed(space.records, plan.job.id)
     with pytest.raises(Interrupted):
         space.train(job, no_report, lambda: len(steps) == 4)
-    space.train(claimed(space.records, other.job.id), no_report, never_stop)
+    space.code_revision = "0.2.0"
+    assert space.plan(category, steps=6).run == plan.run
+    second = space.train(job, no_report, never_stop)
+    assert (first.code_revision, second.code_revision) == ("0.1.0+git.abc", "0.2.0")
+    assert space.records.get(TrainingRun, second.training_run_id).code_revision == "0.1.0+git.abc"
+
+
+def test_the_trainer_never_reads_the_public_identifier(space):
+    category = space.category("fuji", 0)
+    folder = space.photos(5)
+    for number, caption in enumerate(["SKS_fuji_apple on a table", "sks_fuji_apple, ｓｋｓ_fuji_apple", "an apple"]):
+        (folder / f"0{number}.txt").write_text(caption, encoding="utf-8")
+    add_references(space.records, space.blobs, category, read_photos([folder]), Rights())
+    freeze_references(space.records, category)
+    phrase = space.fine_tune(category).trained_phrase
+    captions = sorted(example.caption for example in space.trainer.tasks[0].examples)
+    assert captions == ["", "", f"{phrase} on a table", f"{phrase}, {phrase}", "an apple"]
+
+
+def checkpoints(space, run) -> list[str]:
+    return [path.name for path in (space.folder / "runs" / run.id).glob("*")]
+
+
+def worked_on(space, plan, **options) -> JobStatus:
+    job = work_on_one(space.records, space.handlers, job_id=plan.job.id, tidy=space.tidy, **options)
+    return (job or space.records.get(Job, plan.job.id)).status
+
+
+def test_the_checkpoints_of_a_run_stay_until_its_job_has_succeeded(space):
+    category = space.category()
+    plan, other = space.plan(category, steps=6), space.plan(category, seed=9)
+    steps: list[int] = []
+    space.trainer.before_step = steps.append
+    assert worked_on(space, plan, stop=lambda: len(steps) == 4) is JobStatus.QUEUED
+    assert worked_on(space, other) is JobStatus.SUCCEEDED
     assert checkpoints(space, plan.run) == ["step"]
-    space.train(job, no_report, never_stop)
-    assert not (space.folder / "runs" / plan.run.id).exists()
+    assert checkpoints(space, other.run) == []
+    assert worked_on(space, plan) is JobStatus.SUCCEEDED
+    assert list((space.folder / "runs").iterdir()) == []
 
 
-def test_what_a_crash_after_publishing_left_behind_goes_at_the_next_attempt(space):
+def test_the_checkpoints_of_a_failed_run_go_since_it_is_never_taken_up_again(space):
+    category = space.category()
+    plan = space.plan(category)
+
+    def fail(step: int) -> None:
+        if step == 2:
+            raise MemoryError
+
+    space.trainer.before_step = fail
+    assert worked_on(space, plan) is JobStatus.FAILED
+    assert list((space.folder / "runs").iterdir()) == []
+    assert not space.plan(category).resumed
+
+
+def test_the_checkpoints_of_a_run_that_too_many_workers_died_on_go_too(space):
     plan = space.plan(space.category())
-    job = claimed(space.records, plan.job.id)
-    space.train(job, no_report, never_stop)
+    for number in range(MAX_ATTEMPTS):
+        space.records.claim(f"dead:{number}", now() - (9 - number) * LEASE, LEASE, job_id=plan.job.id)
     left = space.folder / "runs" / plan.run.id
-    left.mkdir()
-    (left / "step").write_text("3")
-    space.train(job, no_report, never_stop)
+    left.mkdir(parents=True)
+    assert worked_on(space, plan) is JobStatus.FAILED
     assert not left.exists()
+
+
+def test_what_belongs_to_no_job_is_left_alone(space):
+    kept = space.folder / "runs" / "notes"
+    kept.mkdir(parents=True)
+    space.tidy()
+    assert kept.is_dir()
 
 
 def test_a_stale_attempt_leaves_the_checkpoints_to_its_successor(space):
@@ -212,4 +265,5 @@ def test_a_stale_attempt_leaves_the_checkpoints_to_its_successor(space):
     assert space.records.claim("host:2", now() + 2 * LEASE, LEASE, job_id=plan.job.id)
     with pytest.raises(StaleAttempt):
         space.train(stale, no_report, never_stop)
+    space.tidy()
     assert checkpoints(space, plan.run) == ["step"]

@@ -13,8 +13,8 @@ from packshot.domain.training import TrainingConfig
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """Copies of all parameters take the place of the base's own and learn at ``config.learning_rate``.
 
-    With ``train_text_encoder`` the text encoders learn too, and the token's row with them, though it never decays.
-    Their vocabulary tables do not learn: weight decay would shrink the rows of every word that no prompt uses.
+    With ``train_text_encoder`` the text encoders learn too, and with them the token's row, at
+    ``config.token_learning_rate`` and without weight decay. Their vocabulary tables do not learn: weight decay would shrink the rows of every word that no prompt uses.
     """
     modules = {base.prefix: base.denoiser}
     learned: dict[str, nn.Parameter] = {}
@@ -32,7 +32,7 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
     return Attachment(
         groups=(
             ParameterGroup(parameters=learned, learning_rate=config.learning_rate),
-            ParameterGroup(parameters=token, learning_rate=config.learning_rate, decays=False),
+            ParameterGroup(parameters=token, learning_rate=config.token_learning_rate, decays=False),
         ),
         text_encoder_learns=config.train_text_encoder,
         detach=lambda: _call_all(undo),

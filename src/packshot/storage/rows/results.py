@@ -55,6 +55,7 @@ def fine_tune_from_row(row: Row) -> FineTune:
         token=row["token"],
         trained_phrase=row["trained_phrase"],
         artifacts=artifacts_from_text(row["artifacts"]),
+        code_revision=row["code_revision"],
         created_at=text_to_time(row["created_at"]),
     )
 
