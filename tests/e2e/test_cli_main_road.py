@@ -195,8 +195,26 @@ def test_without_its_judge_an_evaluation_fails_and_records_nothing(ready, models
     assert ready.stored() == before
 
 
-def test_pictures_that_cannot_be_written_to_their_folder_are_kept_in_the_workspace(ready, models, tmp_path):
+@pytest.mark.parametrize("where", ["file", "file/deeper/still", "/proc/out"])
+@pytest.mark.parametrize("command", ["generate", "evaluate", "demo"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(ready, models, tmp_path, command, where):
     (tmp_path / "file").write_text("in the way")
-    failed = ready("generate", "an apple", "--steps", 2, "--base", models / "base", "--out", tmp_path / "file", code=2)
-    assert f"cannot write to {tmp_path / 'file'}" in failed.err
-    assert len(ready.stored()["generated_image"]) == 1
+    out = tmp_path / where
+    arguments = {
+        "generate": ["generate", "an apple", "--steps", 2, "--base", models / "base"],
+        "evaluate": ["evaluate", PATH],
+        "demo": ["demo", "--photos", tmp_path / "photos", "--class-noun", "apple", "--base", models / "base"],
+    }[command]
+    before = ready.stored()
+    failed = ready(*arguments, "--out", out, code=2)
+    assert f"error: cannot write to {out} (" in failed.err
+    assert "choose another folder with --out" in failed.err
+    assert ready.stored() == before
+
+
+def test_a_folder_that_is_missing_is_made_when_there_is_something_to_write(ready, models, tmp_path):
+    out = tmp_path / "some" / "where"
+    ready("generate", "sks_fuji_apple", "--out", out, code=1)
+    assert not (tmp_path / "some").exists()
+    ready("generate", "an apple", "--steps", 2, "--base", models / "base", "--out", out)
+    assert len(list(out.iterdir())) == 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.cli.models import scores_text
-from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace, write_files
+from packshot.cli.output import Json, Out, interruptible, progress_shown, say, show, workspace, write_files
 from packshot.cli.training import read_values, watching
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
@@ -30,7 +30,7 @@ def demo(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One configuration value; repeatable.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the sheet is written.")] = Path("out"),
+    out: Out = Path("out"),
     as_json: Json = False,
 ) -> None:
     """Photos in, pictures of that very product out: train, evaluate, promote, and make a sheet to look at.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from packshot.cli.output import Json, progress_shown, show, workspace, write_files
+from packshot.cli.output import Json, Out, progress_shown, show, workspace, write_files
 from packshot.domain.models import EMBEDDED_BASE
 
 
@@ -25,7 +25,7 @@ def generate(
     height: Annotated[int, typer.Option(help="Pixels; 0 = the base's own size.")] = 0,
     version: Annotated[str | None, typer.Option(metavar="PATH@VERSION", help="Instead of the serving version.")] = None,
     base: Annotated[str, typer.Option(help="The base that answers prompts without an identifier.")] = EMBEDDED_BASE,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and a contact sheet.")] = Path("out"),
+    out: Out = Path("out"),
     as_json: Json = False,
 ) -> None:
     """Make pictures: the identifier in the prompt picks the fine-tune that serves it."""

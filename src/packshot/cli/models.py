@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, progress_shown, show, table, workspace, write_files
+from packshot.cli.output import Json, Out, progress_shown, show, table, workspace, write_files
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
@@ -28,7 +28,7 @@ def evaluate(
     reference: Versioned,
     images_per_scene: Annotated[int, typer.Option(min=1, max=50, help="Pictures in each of the eight scenes.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the first picture in each scene.")] = 1000,
-    out: Annotated[Path, typer.Option(help="Where the sheet and the report are written.")] = Path("out"),
+    out: Out = Path("out"),
     as_json: Json = False,
 ) -> None:
     """Measure a fine-tune against its bare base, on the same prompts and seeds."""

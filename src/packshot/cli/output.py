@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from packshot.ports import Progress
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def _writable(folder: Path) -> Path:
+    """Return ``folder`` if files can be written there, so that no work is done in vain; nothing is made yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with TemporaryFile(dir=there):
+            return folder
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(f"cannot write to {folder} ({error.strerror}); choose another folder with --out")
+
+
+Out = Annotated[Path, typer.Option(help="The folder where files are written.", callback=_writable)]
 
 
 def workspace(*, create: bool = False) -> "Workspace":
@@ -40,7 +58,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         for name, data in files.items():
             (folder / name).write_bytes(data)
     except OSError as error:
-        raise InvalidInput(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from error
+        raise _unwritable(folder, error) from error
     return [folder / name for name in files]
 
 
