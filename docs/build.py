@@ -1,4 +1,7 @@
-"""Writes the generated reference pages from the program itself; ``--check`` fails where a page is out of date."""
+"""Writes the generated reference pages, and the outputs in the guide, from the program itself.
+
+``--check`` fails where a page is out of date.
+"""
 
 import dataclasses
 import sys
@@ -6,12 +9,15 @@ from pathlib import Path
 
 import click
 import typer.main
+from transcripts import same, transcribed
 
 from packshot.cli import app
 from packshot.domain.training import TrainingConfig
 from packshot.settings import Settings
 
 REFERENCE = Path(__file__).parent / "reference"
+GUIDE = Path(__file__).parent / "guide"
+TRANSCRIPTS = ("curation.md",)  # pages of the guide whose commands need no model
 NOTE = "<!-- Written by docs/build.py; change the program and run it again. -->"
 
 
@@ -72,20 +78,25 @@ def _field_docs() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages, or check them."""
-    pages = {"cli.md": command_line(), "settings.md": settings(), "configuration.md": configuration()}
-    stale = [name for name, text in pages.items() if not _same(REFERENCE / name, text)]
+    pages = {
+        REFERENCE / "cli.md": command_line(),
+        REFERENCE / "settings.md": settings(),
+        REFERENCE / "configuration.md": configuration(),
+        **{GUIDE / name: transcribed((GUIDE / name).read_text(encoding="utf-8")) for name in TRANSCRIPTS},
+    }
+    stale = [path for path, text in pages.items() if not _same(path, text)]
     if "--check" in sys.argv:
         if stale:
-            sys.exit(f"out of date: {', '.join(stale)}; run: python docs/build.py")
+            sys.exit(f"out of date: {', '.join(path.name for path in stale)}; run: python docs/build.py")
         return
     REFERENCE.mkdir(exist_ok=True)
-    for name in stale:
-        (REFERENCE / name).write_text(pages[name], encoding="utf-8")
-        print(f"wrote {REFERENCE / name}")
+    for path in stale:
+        path.write_text(pages[path], encoding="utf-8")
+        print(f"wrote {path}")
 
 
 def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    return path.is_file() and same(path.read_text(encoding="utf-8"), text)
 
 
 if __name__ == "__main__":
