@@ -14,6 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from fixtures_pipelines import NUM_TOKENS, QUICK, RESOLUTION, save_pipeline, save_tokenizer, without_progress_bars
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -24,10 +25,13 @@ from transformers import (
     T5Tokenizer,
 )
 
+from packshot.diffusion.protocols import Family
 from packshot.domain.training import TrainingConfig
 
 FAMILIES = ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux")
 FLOWS = ("stable-diffusion-3", "flux")
+EDGE = RESOLUTION // 2
+STEPS, GUIDANCE = 5, 3.0
 PIPELINES = {
     "stable-diffusion": "StableDiffusionPipeline",
     "stable-diffusion-xl": "StableDiffusionXLPipeline",
@@ -217,3 +221,22 @@ def plain_pipeline(folder: Path, family: str) -> Any:
         pipeline = getattr(diffusers, PIPELINES[family]).from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def ours(base: Family, latents: Tensor, prompts: list[str], negative: str = "") -> Tensor:
+    """Our sampling loop over given latents, as the generator runs it."""
+    guided = not base.embeds_guidance
+    told = base.encode_prompts([negative] * len(prompts) + prompts if guided else prompts)
+    count = len(prompts) * (2 if guided else 1)
+    frames = torch.tensor([[RESOLUTION, RESOLUTION, 0, 0, RESOLUTION, RESOLUTION]] * count, dtype=torch.float32)
+    told |= base.picture_conditioning(frames, GUIDANCE)
+    sampler = base.new_sampler(STEPS, (4, EDGE, EDGE))
+    latents = latents * sampler.init_noise_sigma
+    for timestep in sampler.timesteps:
+        model_input = sampler.scale_model_input(torch.cat([latents] * (2 if guided else 1)), timestep)
+        prediction = base.predict(model_input, timestep.expand(count), told)
+        if guided:
+            without, given = prediction.chunk(2)
+            prediction = without + GUIDANCE * (given - without)
+        latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
+    return torch.stack([base.decode_latents(each) for each in latents])

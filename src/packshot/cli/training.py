@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from packshot.domain.training import TrainingRun
 
 
+METHOD_HELP = "Which parameters learn: pivotal, lora, full, textual_inversion or hypernetwork."
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
     app.command()(train)
@@ -51,7 +54,7 @@ def read_values(config: Path | None, settings: list[str], **flags: object) -> di
 
 def train(
     path: Path_,
-    method: Annotated[str | None, typer.Option(help="Which parameters learn: pivotal, lora or full.")] = None,
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
     base: Annotated[str, typer.Option(help="embedded, a diffusers folder, or a hub id.")] = EMBEDDED_BASE,
     config: Annotated[Path | None, typer.Option(help="A YAML file of configuration values.")] = None,
     settings: Annotated[

@@ -15,8 +15,8 @@ from torch import Tensor
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.pictures import png_from_pixels
-from packshot.diffusion.protocols import Conditioning, Family
-from packshot.diffusion.weights import TOKEN_PREFIX, WeightsHeader, read_weights, token_rows
+from packshot.diffusion.protocols import TOKEN_PREFIX, Conditioning, Family
+from packshot.diffusion.weights import WeightsHeader, read_weights, token_rows
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef, FineTune

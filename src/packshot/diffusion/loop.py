@@ -102,7 +102,8 @@ class Loop:
     def _step(self, step: int, optimizer: torch.optim.AdamW) -> dict[str, float]:
         losses = self.losses(self.plan.batch(step))
         optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        if losses.total.requires_grad:  # not where every caption of a textual inversion was dropped
+            losses.total.backward()
         parameters = list(self.attachment.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm)
         row = {"step": step + 1.0, "loss": losses.total.item(), "instance_loss": losses.instance.item()}

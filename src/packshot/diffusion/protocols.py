@@ -11,6 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+# What the names of a token's rows begin with in files, before the name of the text encoder.
+TOKEN_PREFIX = "token."
+
 # What a denoiser is conditioned on, by name; every tensor's first dimension is the batch.
 Conditioning = dict[str, Tensor]
 
@@ -155,6 +158,14 @@ class ParameterGroup:
     parameters: Mapping[str, nn.Parameter]
     learning_rate: float
     decays: bool = True
+
+
+def token_group(rows: Mapping[str, nn.Parameter], learning_rate: float) -> ParameterGroup:
+    """The token's rows of all text encoders, which learn from now on and never decay."""
+    for row in rows.values():
+        row.requires_grad_(True)
+    parameters = {TOKEN_PREFIX + name: row for name, row in rows.items()}
+    return ParameterGroup(parameters=parameters, learning_rate=learning_rate, decays=False)
 
 
 @dataclass(frozen=True, kw_only=True)

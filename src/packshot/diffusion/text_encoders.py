@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedModel
 
-from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.errors import IncompatibleFineTune, InvalidConfiguration
 
 # A new token starts at its class noun, moved by this share of the vocabulary's own spread: near enough to mean the
 # class, far enough that a frozen row can be told from the noun.
@@ -107,6 +107,7 @@ class TextEncoder:
 
         Raises:
             InvalidConfiguration: the token is in the vocabulary, so that it would mean something already.
+            IncompatibleFineTune: the rows are not as wide as the embedding.
         """
         table, plain = self._table(), self._tokenizer
         tokenizer = copy.deepcopy(plain)
@@ -114,6 +115,11 @@ class TextEncoder:
             raise InvalidConfiguration(
                 f"the token {token!r} is in the base's vocabulary already; the trained token must be a new word, "
                 "such as '<packshot-1f3a>'"
+            )
+        if rows.dim() != 2 or not len(rows) or rows.shape[1] != table.embedding_dim:
+            raise IncompatibleFineTune(
+                f"the token's rows for {self.name} have the shape {tuple(rows.shape)}, and the base's embedding is "
+                f"{table.embedding_dim} wide; they were trained on another base"
             )
         pieces = [token, *(f"{token}_{number}" for number in range(1, len(rows)))]
         tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])

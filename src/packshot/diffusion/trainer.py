@@ -18,8 +18,8 @@ from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.pictures import frame_of_png, mask_from_png
-from packshot.diffusion.protocols import Family
-from packshot.diffusion.weights import TOKEN_PREFIX, WEIGHTS_FILE, WeightsHeader, write_weights
+from packshot.diffusion.protocols import TOKEN_PREFIX, Family
+from packshot.diffusion.weights import WEIGHTS_FILE, WeightsHeader, write_weights
 from packshot.domain.errors import Interrupted
 from packshot.domain.presets import check_supported
 from packshot.domain.training import class_prompt, instance_prompt
@@ -63,7 +63,9 @@ class DiffusersTrainer:
                 config=task.config,
                 draw_timesteps=base.draw_timesteps,
             )
-            with base.with_token(task.token, base.initial_rows(task.class_noun, task.config.seed, 1)) as rows:
+            with base.with_token(
+                task.token, base.initial_rows(task.class_noun, task.config.seed, task.config.num_vectors)
+            ) as rows:
                 return _learn(task, base, plan, rows, report, stop)
 
     def _class_images(

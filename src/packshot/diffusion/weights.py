@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from packshot.diffusion.protocols import TOKEN_PREFIX
 from packshot.domain.errors import CorruptArtifact
 from packshot.domain.training import Method
 
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = "packshot"
-TOKEN_PREFIX = "token."
 _HEADER_KEY = "packshot"
 
 

@@ -13,9 +13,18 @@ from packshot.domain.training import Method, Targets, TrainingConfig
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
 
 # A learning rate belongs to a method and to the width of a base. Full-size bases take what the reference recipes
-# publish; bases of at most SMALL_RESOLUTION pixels take what was measured on the bundled one (docs/log.md).
+# publish, bases of at most SMALL_RESOLUTION pixels what was measured on the bundled one (docs/log.md). There is neither
+# for hypernetworks, nor a measurement for textual inversion: those figures are guesses.
 SMALL_RESOLUTION = 256
-_FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
+Defaults = Mapping[str, object]
+_ADAPTERS: Defaults = {
+    "steps": 500,
+    "batch_size": 1,
+    "learning_rate": 1e-4,
+    "rank": 4,
+    "targets": Targets.ATTENTION,
+}
+_FULL_SIZE: Mapping[Method, Defaults] = {
     Method.FULL: {
         "steps": 800,
         "batch_size": 1,
@@ -23,25 +32,22 @@ _FULL_SIZE_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
         "token_learning_rate": 5e-6,
         "num_class_images": 200,
     },
-    Method.LORA: {
-        "steps": 500,
-        "batch_size": 1,
-        "learning_rate": 1e-4,
-        "rank": 4,
-        "targets": Targets.ATTENTION,
-    },
-    Method.PIVOTAL: {
-        "steps": 500,
-        "batch_size": 1,
-        "learning_rate": 1e-4,
-        "rank": 4,
-        "targets": Targets.ATTENTION,
-    },
+    Method.LORA: _ADAPTERS,
+    Method.PIVOTAL: _ADAPTERS,
+    Method.TEXTUAL_INVERSION: {"steps": 3000, "batch_size": 1, "token_learning_rate": 5e-4},
+    Method.HYPERNETWORK: {"steps": 2000, "batch_size": 1, "learning_rate": 5e-5, "rank": 64},
 }
-_SMALL_DEFAULTS: Mapping[Method, Mapping[str, object]] = {
+_SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4},
     Method.LORA: {},
     Method.PIVOTAL: {},
+    Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3},
+    Method.HYPERNETWORK: {"rank": 64},
+}
+# What a family's recipes say otherwise at full size, for adapters.
+_FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
+    "stable-diffusion-xl": {"text_encoder_learning_rate": 5e-6},
+    "flux": {"rank": 16, "resolution": 512},
 }
 
 
@@ -85,8 +91,12 @@ def check_supported(config: TrainingConfig, family: str) -> None:
 
 
 def _defaults(method: Method, family: str, base_resolution: int) -> dict[str, object]:
-    by_method = _SMALL_DEFAULTS if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE_DEFAULTS
-    return {**by_method[method], **({"snr_gamma": 0.0} if family in FLOW_FAMILIES else {})}
+    defaults = dict(_SMALL[method] if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE[method])
+    if base_resolution > SMALL_RESOLUTION and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
+        defaults |= _FULL_SIZE_ADAPTERS_OF[family]
+    if family in FLOW_FAMILIES:
+        defaults["snr_gamma"] = 0.0
+    return defaults
 
 
 def _read(key: str, value: object, kind: type) -> object:

@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Self, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
 
@@ -17,6 +19,18 @@ class Method(StrEnum):
     FULL = "full"
     LORA = "lora"
     PIVOTAL = "pivotal"
+    TEXTUAL_INVERSION = "textual_inversion"
+    HYPERNETWORK = "hypernetwork"
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether low-rank adapters learn."""
+        return self in (Method.LORA, Method.PIVOTAL)
+
+    @property
+    def can_train_text_encoder(self) -> bool:
+        """Whether a text encoder may learn too: not where the method is to change nothing but its own part."""
+        return self not in (Method.TEXTUAL_INVERSION, Method.HYPERNETWORK)
 
 
 class Targets(StrEnum):
@@ -34,18 +48,22 @@ class TrainingConfig:
     class images (Ruiz et al. 2023, DreamBooth): loss = instance + prior_weight * prior.
 
     Attributes:
-        method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone) or full.
+        method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone), full,
+            textual_inversion (the token alone) or hypernetwork (networks before the prompt's keys and values).
         steps: Optimiser steps.
         batch_size: Instance images in a step.
-        learning_rate: AdamW's, for everything but the token.
-        token_learning_rate: AdamW's, for the token's embedding where it learns: pivotal, and full with
+        learning_rate: AdamW's, for everything but what the next two name.
+        text_encoder_learning_rate: AdamW's, for text encoders that learn; 0 = learning_rate.
+        token_learning_rate: AdamW's, for the token's embedding where it learns: pivotal, textual_inversion, and full with
             train_text_encoder.
         weight_decay: AdamW's; the token is never decayed.
         max_gradient_norm: Gradients are clipped to this norm.
         snr_gamma: min-SNR weight of the instance loss (Hang et al. 2023); 0 = off.
-        rank: Rank of the low-rank adapters, and their alpha.
+        num_vectors: Embeddings that the token stands for, 1 to 8.
+        rank: Rank of the low-rank adapters, and their alpha; width of a hypernetwork's hidden layers.
+        use_dora: Whether adapters learn the length of each row of a weight apart from its direction (DoRA).
         targets: Layers with adapters: attention, or all (attention, feed-forward and ResNet convolutions).
-        train_text_encoder: Whether the text encoder learns too.
+        train_text_encoder: Whether the text encoders learn too (pivotal, lora, full); a T5 encoder never does.
         resolution: Edge of the training images in pixels; 0 = the base's own.
         horizontal_flip: Whether images are mirrored at random; switch it off for labels with text.
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
@@ -62,11 +80,14 @@ class TrainingConfig:
     steps: int = 200
     batch_size: int = 8
     learning_rate: float = 1e-3
+    text_encoder_learning_rate: float = 0.0
     token_learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     max_gradient_norm: float = 1.0
     snr_gamma: float = 5.0
+    num_vectors: int = 1
     rank: int = 16
+    use_dora: bool = False
     targets: Targets = Targets.ALL
     train_text_encoder: bool = False
     resolution: int = 0
@@ -84,7 +105,7 @@ class TrainingConfig:
         """Check every bound.
 
         Raises:
-            InvalidConfiguration: a value out of its range; the message names key, value and range.
+            InvalidConfiguration: a value out of its range, or two that exclude each other; the message names them.
         """
         for key, low, high in _BOUNDS:
             value = getattr(self, key)
@@ -94,6 +115,22 @@ class TrainingConfig:
             raise InvalidConfiguration(
                 f"resolution is {self.resolution}; write a multiple of 8, or 0 for the base's own resolution"
             )
+
+        if self.train_text_encoder and not self.method.can_train_text_encoder:
+            raise InvalidConfiguration(
+                f"train_text_encoder is true, and {self.method} changes nothing but its own part; set "
+                "train_text_encoder=false, or choose pivotal, lora or full"
+            )
+        if self.use_dora and not self.method.has_adapters:
+            raise InvalidConfiguration(
+                f"use_dora is true, and {self.method} has no low-rank adapters; set use_dora=false, or choose lora or "
+                "pivotal"
+            )
+
+    @property
+    def rate_of_text_encoders(self) -> float:
+        """The learning rate of text encoders."""
+        return self.text_encoder_learning_rate or self.learning_rate
 
     @property
     def uses_prior_preservation(self) -> bool:
@@ -108,15 +145,23 @@ class TrainingConfig:
         """The configuration as plain JSON values."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, str | int | float | bool]) -> Self:
+        """The inverse of ``to_dict``; keys that an older version did not write take their defaults."""
+        types = get_type_hints(cls)
+        return cls(**{key: types[key](value) for key, value in values.items()})
+
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("steps", 1, 1_000_000),
     ("batch_size", 1, 1024),
     ("learning_rate", 0.0, 1.0),
+    ("text_encoder_learning_rate", 0.0, 1.0),
     ("token_learning_rate", 0.0, 1.0),
     ("weight_decay", 0.0, 1.0),
     ("max_gradient_norm", 1e-6, 1e6),
     ("snr_gamma", 0.0, 1000.0),
+    ("num_vectors", 1, 8),
     ("rank", 1, 1024),
     ("resolution", 0, 4096),
     ("caption_dropout", 0.0, 0.95),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures_families import FAMILIES, FLOWS, plain_pipeline, quick, save_family
+from fixtures_families import EDGE, FAMILIES, FLOWS, GUIDANCE, STEPS, ours, plain_pipeline, quick, save_family
 from fixtures_pipelines import (
     PHRASE,
     RESOLUTION,
@@ -31,9 +31,6 @@ from packshot.domain.errors import InvalidConfiguration, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.training import Method
 
-EDGE = RESOLUTION // 2
-STEPS, GUIDANCE = 5, 3.0
-
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
@@ -49,25 +46,6 @@ def of_family(family: str, family_studios: dict[str, Studio]) -> Studio:
 def base(of_family: Studio) -> Iterator[Family]:
     with of_family.bases.borrow(of_family.base) as borrowed:
         yield borrowed
-
-
-def ours(base: Family, latents: Tensor, prompts: list[str], negative: str = "") -> Tensor:
-    """Our sampling loop over given latents, as the generator runs it."""
-    guided = not base.embeds_guidance
-    told = base.encode_prompts([negative] * len(prompts) + prompts if guided else prompts)
-    count = len(prompts) * (2 if guided else 1)
-    frames = torch.tensor([[RESOLUTION, RESOLUTION, 0, 0, RESOLUTION, RESOLUTION]] * count, dtype=torch.float32)
-    told |= base.picture_conditioning(frames, GUIDANCE)
-    sampler = base.new_sampler(STEPS, (4, EDGE, EDGE))
-    latents = latents * sampler.init_noise_sigma
-    for timestep in sampler.timesteps:
-        model_input = sampler.scale_model_input(torch.cat([latents] * (2 if guided else 1)), timestep)
-        prediction = base.predict(model_input, timestep.expand(count), told)
-        if guided:
-            without, given = prediction.chunk(2)
-            prediction = without + GUIDANCE * (given - without)
-        latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
-    return torch.stack([base.decode_latents(each) for each in latents])
 
 
 def theirs(pipeline: Any, family: str, latents: Tensor, prompts: list[str]) -> Tensor:

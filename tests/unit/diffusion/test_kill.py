@@ -25,11 +25,11 @@ CHECKPOINT_EVERY = 4
 @pytest.fixture(scope="module")
 def killed(base_folder: Path, cachedir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("killed")
-    tests = Path(__file__).parents[2]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "kill_trainings.py"), str(base_folder), str(cachedir), str(runs)],
         input=json.dumps(PLANS),
-        env={**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         capture_output=True,
         text=True,
         check=True,

@@ -30,6 +30,7 @@ from packshot.domain.training import Method, Targets, TrainingConfig
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 METHODS = list(Method)
+TEXT_METHODS = [method for method in Method if method.can_train_text_encoder]
 
 
 def stop_after(step: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
@@ -111,6 +112,7 @@ def test_the_base_is_left_as_it_was(method: Method, studio: Studio, cachedir: Pa
 def test_only_what_the_method_names_is_in_the_weights(
     method: Method, text: bool, studio: Studio, cachedir: Path, tmp_path: Path
 ) -> None:
+    text = text and method.can_train_text_encoder
     config = replace(QUICK, steps=1, method=method, train_text_encoder=text)
     of = task(studio, tmp_path / "run", config=config, cachedir=cachedir)
     header, tensors = read_weights(train(studio, of).files["weights.safetensors"])
@@ -119,23 +121,24 @@ def test_only_what_the_method_names_is_in_the_weights(
     assert json.loads(header.config) == config.to_dict()
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     assert tensors["token.text_encoder"].shape == (1, 16)
-    assert any(name.startswith("unet.") for name in tensors)
+    assert any(name.startswith("unet.") for name in tensors) is (method is not Method.TEXTUAL_INVERSION)
     assert any(name.startswith("text_encoder.") for name in tensors) is text
     assert not any("token_embedding" in name for name in tensors)
     if method is not Method.FULL:
-        assert all(".lora_A." in name or ".lora_B." in name for name in tensors if not name.startswith("token."))
+        infix = ".hypernetwork." if method is Method.HYPERNETWORK else ".lora_"
+        assert all(infix in name for name in tensors if not name.startswith("token."))
 
 
+@pytest.mark.parametrize("method", TEXT_METHODS)
 def test_the_text_encoder_learns_only_when_asked(
-    method: Method, uninterrupted: TrainedWeights, studio: Studio, cachedir: Path, tmp_path: Path
+    method: Method, studio: Studio, cachedir: Path, tmp_path: Path
 ) -> None:
     before = base_state(studio)
-    of = task(
-        studio, tmp_path / "run", config=replace(QUICK, train_text_encoder=True), method=method, cachedir=cachedir
-    )
+    config = replace(QUICK, method=method, train_text_encoder=True)
+    of = task(studio, tmp_path / "run", config=config, cachedir=cachedir)
     report, stop = stop_after(3)
     trained = train(studio, of)
-    assert trained.metrics != uninterrupted.metrics
+    assert trained.metrics != train(studio, task(studio, tmp_path / "plain", method=method, cachedir=cachedir)).metrics
     again = replace(of, workdir=tmp_path / "again")
     with pytest.raises(Interrupted):
         studio.trainer.train(again, report=report, stop=stop)
@@ -143,12 +146,24 @@ def test_the_text_encoder_learns_only_when_asked(
     assert base_state(studio) == before
 
 
-def test_the_token_learns_with_pivotal_alone(
+@pytest.mark.parametrize("method", TEXT_METHODS)
+def test_the_text_encoders_rate_is_their_own(method: Method, studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, steps=1, method=method, train_text_encoder=True)
+    plain, slower = (
+        load(train(studio, task(studio, tmp_path / name, config=each, cachedir=cachedir)).files["weights.safetensors"])
+        for name, each in (("plain", config), ("slower", replace(config, text_encoder_learning_rate=1e-6)))
+    )
+    moved = {name for name in plain if not torch.equal(plain[name], slower[name])}
+    assert any(name.startswith("text_encoder.") for name in moved)
+    assert not any(name.startswith("unet.") for name in moved)
+
+
+def test_the_token_learns_where_the_method_says_so(
     uninterrupted: TrainedWeights, method: Method, studio: Studio, cachedir: Path, tmp_path: Path
 ) -> None:
     first = train(studio, task(studio, tmp_path, config=replace(QUICK, steps=1), method=method, cachedir=cachedir))
     row, later = (load(each.files["weights.safetensors"])["token.text_encoder"] for each in (first, uninterrupted))
-    assert torch.equal(row, later) is (method is not Method.PIVOTAL)
+    assert torch.equal(row, later) is (method not in (Method.PIVOTAL, Method.TEXTUAL_INVERSION))
 
 
 def test_a_token_of_the_vocabulary_is_refused(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
@@ -256,7 +271,9 @@ CHANGES: dict[str, TrainingConfig] = {
     "weight_decay": replace(SHORT, weight_decay=0.5),
     "max_gradient_norm": replace(SHORT, max_gradient_norm=1e-4),
     "snr_gamma": replace(SHORT, snr_gamma=0.1),
+    "num_vectors": replace(SHORT, num_vectors=2),
     "rank": replace(SHORT, rank=3),
+    "use_dora": replace(SHORT, use_dora=True),
     "targets": replace(SHORT, targets=Targets.ATTENTION),
     "train_text_encoder": replace(SHORT, train_text_encoder=True),
     "resolution": replace(SHORT, resolution=8),
@@ -296,7 +313,9 @@ def test_every_field_of_the_configuration_changes_the_weights(
 
 
 def test_no_field_is_left_untested() -> None:
-    assert set(CHANGES) | {"checkpoint_every_steps"} == {field.name for field in fields(TrainingConfig)}
+    assert set(CHANGES) | {"checkpoint_every_steps", "text_encoder_learning_rate"} == {
+        field.name for field in fields(TrainingConfig)
+    }
 
 
 @pytest.mark.parametrize(("every", "kept"), [(2, "step-00000006"), (4, "step-00000004")])

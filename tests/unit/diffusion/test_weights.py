@@ -1,5 +1,6 @@
 """What a fine-tune's file does in a base: as trained, or refused with a typed error when it is not what was trained."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from packshot.diffusion.methods import METHODS
 from packshot.diffusion.weights import read_weights, write_weights
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, Targets
+from packshot.domain.training import Method, Targets, TrainingConfig
 from packshot.ports import LoadedFineTune
 
 QUICKEST = SamplingSettings(inference_steps=1, guidance_scale=1.0)
@@ -40,7 +41,7 @@ def predict(studio: Studio, rows: Mapping[str, Tensor], weights: bytes, *, merge
         if merged:
             take_out = METHODS[header.method].apply(base, header, tensors)
         else:
-            config = replace(CONFIG, method=header.method, rank=header.rank, train_text_encoder=True)
+            config = TrainingConfig.from_dict(json.loads(header.config))
             attachment = METHODS[header.method].attach(base, in_place, config)
             take_out = attachment.detach
             for name, parameter in attachment.parameters.items():
@@ -52,17 +53,27 @@ def predict(studio: Studio, rows: Mapping[str, Tensor], weights: bytes, *, merge
             take_out()
 
 
-@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(replace(CONFIG, method=each, train_text_encoder=each.can_train_text_encoder) for each in Method),
+        replace(CONFIG, use_dora=True, train_text_encoder=True),
+        replace(CONFIG, method=Method.TEXTUAL_INVERSION, token_learning_rate=0.1, num_vectors=3),
+    ],
+    ids=lambda config: f"{config.method}{'-dora' * config.use_dora}-{config.num_vectors}",
+)
 def test_a_fine_tune_predicts_in_generation_what_it_predicted_in_training(
-    method: Method, studio: Studio, cachedir: Path, tmp_path: Path
+    config: TrainingConfig, studio: Studio, cachedir: Path, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, method=method, train_text_encoder=True)
     weights = train(studio, task(studio, tmp_path, config=config, cachedir=cachedir)).files["weights.safetensors"]
     rows = {"text_encoder": load(weights)["token.text_encoder"]}
     trained, merged = (predict(studio, rows, weights, merged=each) for each in (False, True))
-    with studio.bases.borrow(studio.base) as base, base.with_token(TOKEN, rows), torch.no_grad():
+    with studio.bases.borrow(studio.base) as base, torch.no_grad():
+        start = base.initial_rows("apple", config.seed, config.num_vectors)
         noisy = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-        bare = base.predict(noisy, torch.tensor([10, 900]), base.encode_prompts([f"a {PHRASE}", "an apple"]))
+        with base.with_token(TOKEN, start):
+            told = base.encode_prompts([f"a {PHRASE}", "an apple"])
+        bare = base.predict(noisy, torch.tensor([10, 900]), told)
     assert (trained - merged).abs().max() <= 1e-5
     assert (bare - merged).abs().max() > 1e-3
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from typing import get_type_hints
 
 import pytest
@@ -24,10 +25,12 @@ BOUNDS = {
     "steps": (1, 1_000_000),
     "batch_size": (1, 1024),
     "learning_rate": (0, 1),
+    "text_encoder_learning_rate": (0, 1),
     "token_learning_rate": (0, 1),
     "weight_decay": (0, 1),
     "max_gradient_norm": (1e-6, 1e6),
     "snr_gamma": (0, 1000),
+    "num_vectors": (1, 8),
     "rank": (1, 1024),
     "resolution": (0, 4096),
     "caption_dropout": (0, 0.95),
@@ -40,7 +43,7 @@ BOUNDS = {
     "seed": (0, 2**32 - 1),
 }
 CHOICES = {"method": Method, "targets": Targets}
-SWITCHES = {"train_text_encoder", "horizontal_flip"}
+SWITCHES = {"train_text_encoder", "horizontal_flip", "use_dora"}
 WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
 
 
@@ -128,11 +131,45 @@ def test_an_unknown_key_near_nothing_lists_all():
 def test_a_full_size_base_gets_the_published_learning_rates(method):
     small = parse_config({"method": method}, base_resolution=256)
     full_size = parse_config({"method": method}, base_resolution=264)
-    assert full_size.learning_rate < small.learning_rate
-    assert full_size.learning_rate == {"full": 5e-6, "lora": 1e-4, "pivotal": 1e-4}[method]
-    assert full_size.token_learning_rate == {"full": 5e-6, "lora": 1e-3, "pivotal": 1e-3}[method]
+    rate = "token_learning_rate" if method is Method.TEXTUAL_INVERSION else "learning_rate"
+    published = {"full": 5e-6, "lora": 1e-4, "pivotal": 1e-4, "textual_inversion": 5e-4, "hypernetwork": 5e-5}
+    assert getattr(full_size, rate) == published[method]
+    assert getattr(full_size, rate) < getattr(small, rate)
+    if method is Method.FULL:
+        assert full_size.token_learning_rate == full_size.learning_rate
     assert full_size.batch_size == 1
     assert small.batch_size == TrainingConfig().batch_size
+
+
+@pytest.mark.parametrize("method", ["textual_inversion", "hypernetwork"])
+def test_a_method_that_changes_its_own_part_alone_trains_no_text_encoder(method):
+    with pytest.raises(InvalidConfiguration, match=f"{method} changes nothing but its own part"):
+        parse_config({"method": method, "train_text_encoder": True}, base_resolution=512)
+
+
+@pytest.mark.parametrize("method", ["full", "textual_inversion", "hypernetwork"])
+def test_a_method_without_adapters_has_no_dora(method):
+    with pytest.raises(InvalidConfiguration, match=f"{method} has no low-rank adapters"):
+        parse_config({"method": method, "use_dora": True}, base_resolution=512)
+
+
+def test_a_text_encoder_learns_at_its_own_rate_where_one_is_given():
+    assert TrainingConfig(learning_rate=1e-4).rate_of_text_encoders == 1e-4
+    assert TrainingConfig(text_encoder_learning_rate=5e-6).rate_of_text_encoders == 5e-6
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "expected"),
+    [
+        ("stable-diffusion-xl", "lora", {"text_encoder_learning_rate": 5e-6, "rank": 4, "resolution": 0}),
+        ("flux", "pivotal", {"rank": 16, "resolution": 512, "snr_gamma": 0.0}),
+        ("flux", "full", {"rank": TrainingConfig.rank, "resolution": 0}),
+        ("stable-diffusion-3", "lora", {"rank": 4, "snr_gamma": 0.0}),
+    ],
+)
+def test_a_family_at_full_size_gets_what_its_recipes_say(family, method, expected):
+    config = parse_config({"method": method}, base_resolution=1024, family=family)
+    assert {key: getattr(config, key) for key in expected} == expected
 
 
 def test_what_is_given_wins_over_the_defaults_of_the_base():
@@ -160,6 +197,17 @@ def test_every_key_changes_the_digest(key):
 def test_a_configuration_survives_its_own_dictionary():
     config = parse_config({"method": "lora", "seed": 3, "learning_rate": "3e-4"}, base_resolution=64)
     assert parse_config(config.to_dict(), base_resolution=4096) == config
+
+
+def test_a_stored_configuration_comes_back_with_the_types_of_its_keys():
+    config = TrainingConfig(method=Method.LORA, use_dora=True, learning_rate=3e-4)
+    read = TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert read == config
+    assert {key: type(value) for key, value in vars(read).items()} == {
+        key: type(value) for key, value in vars(config).items()
+    }
+    older = {key: value for key, value in config.to_dict().items() if key != "num_vectors"}
+    assert TrainingConfig.from_dict(older) == config
 
 
 def test_prior_preservation_is_on_while_it_has_weight():

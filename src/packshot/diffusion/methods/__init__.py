@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from packshot.diffusion.methods import full, lora, pivotal
+from packshot.diffusion.methods import full, hypernetwork, lora, pivotal, textual_inversion
 from packshot.diffusion.protocols import Attachment, Family
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.training import Method, TrainingConfig
@@ -26,4 +26,6 @@ METHODS: dict[Method, MethodEntry] = {
     Method.FULL: MethodEntry(attach=full.attach, apply=full.apply),
     Method.LORA: MethodEntry(attach=lora.attach, apply=lora.apply),
     Method.PIVOTAL: MethodEntry(attach=pivotal.attach, apply=lora.apply),
+    Method.TEXTUAL_INVERSION: MethodEntry(attach=textual_inversion.attach, apply=textual_inversion.apply),
+    Method.HYPERNETWORK: MethodEntry(attach=hypernetwork.attach, apply=hypernetwork.apply),
 }

@@ -4,38 +4,34 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
+from packshot.diffusion.protocols import Attachment, Family, ParameterGroup, token_group
 from packshot.diffusion.swap import swap_parameters
-from packshot.diffusion.weights import TOKEN_PREFIX, WeightsHeader
+from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.training import TrainingConfig
 
 
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """Copies of all parameters take the place of the base's own and learn at ``config.learning_rate``.
 
-    With ``train_text_encoder`` the text encoders learn too, and with them the token's row, at
-    ``config.token_learning_rate`` and without weight decay. Their vocabulary tables do not learn: weight decay would shrink the rows of every word that no prompt uses.
+    With ``train_text_encoder`` the text encoders learn too, and with them the token's rows, at
+    ``config.token_learning_rate`` and without weight decay. Their vocabulary tables do not learn: weight decay would
+    shrink the rows of every word that no prompt uses.
     """
-    modules = {base.prefix: base.denoiser}
-    learned: dict[str, nn.Parameter] = {}
-    token: dict[str, nn.Parameter] = {}
+    modules = {base.prefix: (base.denoiser, config.learning_rate)}
+    groups: list[ParameterGroup] = []
     if config.train_text_encoder:
-        modules |= base.trainable_text_encoders
-        for name, row in rows.items():
-            row.requires_grad_(True)
-            token[TOKEN_PREFIX + name] = row
+        rate = config.rate_of_text_encoders
+        modules |= {name: (encoder, rate) for name, encoder in base.trainable_text_encoders.items()}
     undo: list[Callable[[], None]] = []
-    for prefix, module in modules.items():
+    for prefix, (module, rate) in modules.items():
         copies, put_back = swap_parameters(module, _own_parameters(module), requires_grad=True)
         undo.append(put_back)
-        learned |= {f"{prefix}.{name}": copy for name, copy in copies.items()}
+        named = {f"{prefix}.{name}": copy for name, copy in copies.items()}
+        groups.append(ParameterGroup(parameters=named, learning_rate=rate))
+    if config.train_text_encoder:
+        groups.append(token_group(rows, config.token_learning_rate))
     return Attachment(
-        groups=(
-            ParameterGroup(parameters=learned, learning_rate=config.learning_rate),
-            ParameterGroup(parameters=token, learning_rate=config.token_learning_rate, decays=False),
-        ),
-        text_encoder_learns=config.train_text_encoder,
-        detach=lambda: _call_all(undo),
+        groups=tuple(groups), text_encoder_learns=config.train_text_encoder, detach=lambda: _call_all(undo)
     )
 
 

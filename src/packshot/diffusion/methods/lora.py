@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021, LoRA) on the denoiser, through peft. Knows no family.
+"""Low-rank adapters (Hu et al. 2021, LoRA; Liu et al. 2024, DoRA) on the denoiser, through peft. Knows no family.
 
 Names of parameters are peft's, behind the component's name, as ``load_lora_weights`` of diffusers reads them. The
 token's row stays as it was drawn. For generation the adapters are multiplied out into copies of the weights, which
@@ -18,36 +18,44 @@ from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.errors import IncompatibleFineTune
 from packshot.domain.training import Targets, TrainingConfig
 
-ATTENTION_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
-OTHER_LAYERS = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut")
+ATTENTION_LAYERS = (
+    *("to_q", "to_k", "to_v", "to_out.0"),
+    *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+)
+OTHER_LAYERS = (
+    *("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
+    *("ff_context.net.0.proj", "ff_context.net.2", "proj_mlp"),
+)
 TEXT_ENCODER_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 _ADAPTER = "packshot"
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_DOWN, _UP, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 
 
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """Adapters of ``config.rank`` (alpha = rank) on ``config.targets``, and on the text encoders' attention if asked.
 
-    They start from ``config.seed`` and contribute nothing at first.
+    With ``config.use_dora`` the length of each row of a weight learns apart from its direction. The adapters start from ``config.seed`` and contribute nothing at first.
     """
     del rows
     layers = ATTENTION_LAYERS + (OTHER_LAYERS if config.targets is Targets.ALL else ())
-    modules = {base.prefix: (base.denoiser, layers)}
+    modules = {base.prefix: (base.denoiser, layers, config.learning_rate)}
     if config.train_text_encoder:
-        modules |= {name: (encoder, TEXT_ENCODER_LAYERS) for name, encoder in base.trainable_text_encoders.items()}
-    learned: dict[str, nn.Parameter] = {}
+        rate = config.rate_of_text_encoders
+        modules |= {name: (each, TEXT_ENCODER_LAYERS, rate) for name, each in base.trainable_text_encoders.items()}
+    groups: list[ParameterGroup] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        for prefix, (module, targets) in modules.items():
-            learned |= {f"{prefix}.{name}": found for name, found in _inject(module, targets, config.rank).items()}
+        for prefix, (module, targets, rate) in modules.items():
+            named = {f"{prefix}.{name}": found for name, found in _inject(module, targets, config).items()}
+            groups.append(ParameterGroup(parameters=named, learning_rate=rate))
 
     def detach() -> None:
-        for module, _ in modules.values():
+        for module, _, _ in modules.values():
             _eject(module)
 
     return Attachment(
-        groups=(ParameterGroup(parameters=learned, learning_rate=config.learning_rate),),
+        groups=tuple(groups),
         text_encoder_learns=config.train_text_encoder,
         detach=detach,
     )
@@ -71,11 +79,13 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     return take_out
 
 
-def _inject(module: nn.Module, targets: tuple[str, ...], rank: int) -> dict[str, nn.Parameter]:
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets))
-    inject_adapter_in_model(config, module, adapter_name=_ADAPTER)
+def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig) -> dict[str, nn.Parameter]:
+    # By full names, so that the last projection of a transformer, a proj_out of its own, is left alone.
+    layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
+    adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
+    inject_adapter_in_model(adapters, module, adapter_name=_ADAPTER)
     return {
-        name.replace(f".{_ADAPTER}.", "."): parameter
+        name.replace(f".{_ADAPTER}.", ".").replace(f"{_MAGNITUDE}.weight", _MAGNITUDE): parameter
         for name, parameter in module.named_parameters()
         if parameter.requires_grad and ".lora_" in name
     }
@@ -91,7 +101,7 @@ def _eject(module: nn.Module) -> None:
 def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     merged: dict[str, Tensor] = {}
     names = {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
-    for layer in sorted({name.removesuffix(_DOWN).removesuffix(_UP) for name in names}):
+    for layer in sorted({name.removesuffix(_DOWN).removesuffix(_UP).removesuffix(_MAGNITUDE) for name in names}):
         if not {layer + _DOWN, layer + _UP} <= names:
             raise IncompatibleFineTune(f"the fine-tune has no whole adapter for {layer!r}; train it anew")
         down, up = tensors[prefix + layer + _DOWN], tensors[prefix + layer + _UP].flatten(1)
@@ -108,4 +118,18 @@ def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale
             )
         delta = torch.einsum("or,r...->o...", up.to(weight.device), down.to(weight.device))
         merged[f"{layer}.weight"] = weight.detach() + scale * delta
+        if layer + _MAGNITUDE in names:
+            magnitude = tensors[prefix + layer + _MAGNITUDE].to(weight.device)
+            merged[f"{layer}.weight"] = _rescaled(merged[f"{layer}.weight"], magnitude, layer)
     return merged
+
+
+def _rescaled(weight: Tensor, magnitude: Tensor, layer: str) -> Tensor:
+    """The weight with every row at the length that DoRA learned for it."""
+    if magnitude.numel() != len(weight):
+        raise IncompatibleFineTune(
+            f"the magnitudes of {layer!r} have the shape {tuple(magnitude.shape)}, the base's layer "
+            f"{tuple(weight.shape)}; they were trained on another base"
+        )
+    directions = weight.flatten(1) / weight.flatten(1).norm(dim=1, keepdim=True)
+    return (magnitude.reshape(-1, 1) * directions).reshape(weight.shape)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import AliasAction, AliasEvent, FineTune
-from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
+from packshot.domain.training import Method, TrainingConfig, TrainingRun
 from packshot.storage.rows.values import Row, artifacts_from_text, artifacts_to_text, text_to_time, time_to_text
 
 
@@ -18,15 +18,12 @@ def training_run_to_row(run: TrainingRun) -> Row:
 
 def training_run_from_row(row: Row) -> TrainingRun:
     """The inverse of ``training_run_to_row``."""
-    config = json.loads(row["config"])
     return TrainingRun(
         id=row["id"],
         category_id=row["category_id"],
         reference_set_id=row["reference_set_id"],
         base_id=row["base_id"],
-        config=TrainingConfig(
-            **{**config, "method": Method(config["method"]), "targets": Targets(config["targets"])},
-        ),
+        config=TrainingConfig.from_dict(json.loads(row["config"])),
         code_revision=row["code_revision"],
         job_id=row["job_id"],
         created_at=text_to_time(row["created_at"]),
