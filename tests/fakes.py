@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from packshot.domain import jobs
+from packshot.domain.access import ApiKey, Reply
 from packshot.domain.catalog import Category, fold_look_alikes
 from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
 from packshot.domain.evaluation import Evaluation
@@ -38,8 +39,10 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
     FineTune: (("category_id", Category), ("training_run_id", TrainingRun), ("base_id", BaseModelRef)),
     AliasEvent: (("category_id", Category), ("fine_tune_id", FineTune)),
     Evaluation: (("fine_tune_id", FineTune),),
-    Generation: (("base_id", BaseModelRef), ("fine_tune_id", FineTune)),
+    Generation: (("base_id", BaseModelRef), ("fine_tune_id", FineTune), ("job_id", Job)),
     GeneratedImage: (("generation_id", Generation),),
+    ApiKey: (),
+    Reply: (),
 }
 _ORDER = {kind: place for place, kind in enumerate(PARENTS)}
 
@@ -72,7 +75,7 @@ class InMemoryRecords:
                 self._kinds[type(record)][record.id] = record
 
     def replace(self, record: Record) -> None:
-        if not isinstance(record, Category | ReferenceImage | Job):
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey):
             raise Conflict(f"a {type(record).__name__} never changes")
         with self.transaction():
             self.get(type(record), record.id)
@@ -129,6 +132,8 @@ _UNIQUE: Mapping[type[Record], tuple[tuple[Callable[[Any], object], type[Conflic
     FineTune: ((lambda fine_tune: (fine_tune.category_id, fine_tune.version), Conflict),),
     AliasEvent: ((lambda event: (event.category_id, event.number), Conflict),),
     GeneratedImage: ((lambda image: (image.generation_id, image.number), Conflict),),
+    ApiKey: ((lambda key: key.sha256, Conflict),),
+    Reply: ((lambda reply: (reply.namespace, reply.key), Conflict),),
 }
 
 

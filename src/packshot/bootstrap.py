@@ -87,6 +87,7 @@ class Workspace:
     @cached_property
     def handlers(self) -> dict[JobKind, Handler]:
         """What a worker does for each kind of job."""
+        from packshot.services.generation import run_generation
         from packshot.services.training import run_training
 
         def train(job, report, stop) -> None:  # type: ignore[no-untyped-def]
@@ -102,7 +103,10 @@ class Workspace:
                 stop=stop,
             )
 
-        return {JobKind.TRAINING: train}
+        def generate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
+            run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+
+        return {JobKind.TRAINING: train, JobKind.GENERATION: generate}
 
     def tidy(self) -> None:
         """Remove what ended jobs kept to go on from."""

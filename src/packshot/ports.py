@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from packshot.domain.access import ApiKey, Reply
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
@@ -30,6 +31,8 @@ Record = (
     | Generation
     | GeneratedImage
     | Job
+    | ApiKey
+    | Reply
 )
 R = TypeVar("R", bound=Record)
 Fence = tuple[str, int]  # (job id, attempt)
@@ -47,7 +50,7 @@ class Records(Protocol):
         ...
 
     def replace(self, record: Record) -> None:
-        """Write a Category, ReferenceImage or Job anew. Raises NotFound; any other kind never changes."""
+        """Write a Category, ReferenceImage, Job or ApiKey anew. Raises NotFound; any other kind never changes."""
         ...
 
     def remove(self, record: ReferenceImage) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from packshot.domain.catalog import DEFAULT_NAMESPACE
+from packshot.domain.catalog import DEFAULT_NAMESPACE, NAMESPACE_PATTERN
 from packshot.domain.errors import InvalidInput
 
 
@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     )
     namespace: str = Field(
         default=DEFAULT_NAMESPACE,
-        pattern=r"^[a-z][a-z0-9]{0,15}$",
+        pattern=NAMESPACE_PATTERN,
         description="The namespace of identifiers, and their first word.",
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")

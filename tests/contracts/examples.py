@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+from packshot.domain.access import ApiKey, Reply, Scope
 from packshot.domain.catalog import Category
 from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
@@ -162,6 +163,7 @@ EVALUATION = Evaluation(
 )
 GENERATION = Generation(
     id="generation-1",
+    namespace="acme",
     prompt="sks_honeycrisp_apple on 'grass'; DROP TABLE job",
     resolved_prompt="<t> apple on grass",
     base_id=BASE.id,
@@ -176,13 +178,26 @@ GENERATION = Generation(
         height=128,
     ),
     code_revision="0123abc",
+    job_id=JOB.id,
     created_at=NOW,
 )
-BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None)
+BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None, job_id=None)
 GENERATED = GeneratedImage(id="generated-1", generation_id=GENERATION.id, number=2, seed=2**32 + 998, sha256="4" * 64)
+KEY = ApiKey(
+    id="key-1",
+    namespace="acme",
+    name="the 'shop' server",
+    scopes=(Scope.READ, Scope.TRAIN),
+    sha256="5" * 64,
+    created_at=NOW,
+    revoked_at=ELSEWHERE,
+)
+REPLY = Reply(id="reply-1", namespace="acme", key="order 7", fingerprint="6" * 64, body='{"id": "ü"}', created_at=NOW)
 
 # Children before parents: an implementation must not depend on the order within one call.
 EVERYTHING: tuple[Record, ...] = (
+    REPLY,
+    KEY,
     GENERATED,
     BARE_GENERATION,
     GENERATION,
@@ -217,5 +232,6 @@ ORPHANS: tuple[Record, ...] = (
     replace(EVALUATION, id="evaluation without fine-tune", fine_tune_id="nobody"),
     replace(GENERATION, id="generation without base", base_id="nobody"),
     replace(GENERATION, id="generation without fine-tune", fine_tune_id="nobody"),
+    replace(GENERATION, id="generation without job", job_id="nobody"),
     replace(GENERATED, id="image without generation", generation_id="nobody"),
 )

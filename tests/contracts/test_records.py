@@ -21,8 +21,10 @@ from contracts.examples import (
     GENERATION,
     IMAGE,
     JOB,
+    KEY,
     NOW,
     PLAIN_IMAGE,
+    REPLY,
     RUN,
     SET,
 )
@@ -131,6 +133,7 @@ class RecordsContract:
     def test_find_compares_with_none(self, records: Records) -> None:
         records.add(*EVERYTHING)
         assert records.find(Generation, fine_tune_id=None) == [examples.BARE_GENERATION]
+        assert records.find(Generation, job_id=None) == [examples.BARE_GENERATION]
         assert records.find(ReferenceImage, refusal=None) == [PLAIN_IMAGE]
 
     def test_find_gives_each_set_its_own_images(self, records: Records) -> None:
@@ -140,8 +143,9 @@ class RecordsContract:
         assert records.find(ReferenceSet, version=4) == [later]
 
     def test_replace_writes_anew(self, records: Records) -> None:
-        records.add(CATEGORY, IMAGE, JOB)
+        records.add(CATEGORY, IMAGE, JOB, KEY)
         for changed in (
+            replace(KEY, revoked_at=None),
             replace(CATEGORY, retired_at=None, class_noun="fruit"),
             replace(IMAGE, refusal=None, caption=""),
             replace(JOB, status=JobStatus.SUCCEEDED, lease_expires_at=None),
@@ -149,14 +153,16 @@ class RecordsContract:
             records.replace(changed)
             assert records.get(type(changed), changed.id) == changed
 
-    @pytest.mark.parametrize("record", [CATEGORY, IMAGE, JOB], ids=lambda record: record.id)
+    @pytest.mark.parametrize("record", [CATEGORY, IMAGE, JOB, KEY], ids=lambda record: record.id)
     def test_replace_makes_nothing(self, records: Records, record: Record) -> None:
         with pytest.raises(NotFound, match=record.id):
             records.replace(record)
         assert records.find(type(record)) == []
 
     @pytest.mark.parametrize(
-        "record", [SET, BASE, RUN, FINE_TUNE, EVALUATION, EVENT, GENERATION, GENERATED], ids=lambda record: record.id
+        "record",
+        [SET, BASE, RUN, FINE_TUNE, EVALUATION, EVENT, GENERATION, GENERATED, REPLY],
+        ids=lambda record: record.id,
     )
     def test_other_kinds_never_change(self, records: Records, record: Record) -> None:
         records.add(*EVERYTHING)
@@ -192,6 +198,8 @@ class RecordsContract:
             replace(FINE_TUNE, id="twin"),
             replace(EVENT, id="twin"),
             replace(GENERATED, id="twin", seed=1),
+            replace(KEY, id="twin", name="other"),
+            replace(REPLY, id="twin", body="other"),
         ],
         ids=lambda record: type(record).__name__,
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from contracts.examples import CATEGORY, EVERYTHING, FINE_TUNE, RUN
+from contracts.examples import BARE_GENERATION, CATEGORY, EVERYTHING, FINE_TUNE, GENERATION, RUN
 
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.generation import Generation
 from packshot.domain.models import FineTune
 from packshot.storage import schema
 from packshot.storage.engine import make_engine
@@ -165,6 +166,27 @@ def test_an_older_schema_is_upgraded(file: Path, tmp_path: Path, monkeypatch: py
         assert records.find(Category) == [CATEGORY]
     assert execute(file, "SELECT note FROM category") == [("kept",)]
     assert execute(file, "SELECT version_num FROM alembic_version") == [("9001",)]
+
+
+def test_older_generations_belong_where_their_category_does(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_as_of("0003", file, tmp_path, monkeypatch)
+    older = tmp_path / "new.db"
+    with SqlRecords.create(older) as records:
+        acme = replace(CATEGORY, namespace="acme")
+        records.add(acme, *(record for record in EVERYTHING if record is not CATEGORY))
+    execute(older, "DROP INDEX ix_generation_job_id")
+    for column in ("job_id", "namespace"):
+        execute(older, f"ALTER TABLE generation DROP COLUMN {column}")
+    tables = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
+    copies = ";".join(f"INSERT INTO {table} SELECT * FROM new.{table}" for table in (*tables, "generation"))
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(f"ATTACH '{older}' AS new;{copies}")
+    with SqlRecords.open(file) as records:
+        assert records.get(Generation, GENERATION.id) == replace(GENERATION, namespace="acme", job_id=None)
+        assert records.get(Generation, BARE_GENERATION.id) == replace(BARE_GENERATION, namespace="sks")
+        records.add(replace(GENERATION, id="newer"))
 
 
 def test_a_failed_upgrade_leaves_the_old_schema(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from packshot.storage.records import SqlRecords
         ["references", "check", PATH],
         ["references", "freeze", PATH],
         ["base", "list"],
+        ["key", "list"],
         ["worker"],
     ],
     ids=" ".join,
@@ -53,6 +54,21 @@ def test_photos_are_taken_out_of_the_next_set(shell, tmp_path):
     image_id = shell("references", "check", PATH, "--json").json["images"][1]["id"]
     (removed,) = shell("references", "remove", PATH, image_id, "--json").json
     assert (removed["id"], removed["file_name"], removed["refusal"]) == (image_id, "1.png", "withdrawn")
+
+
+def test_the_secret_of_a_key_is_shown_once(shell):
+    made = shell("key", "create", "web shop", "--scope", "generate", "--namespace", "acme", "--json").json
+    secret = shell("key", "create", "studio", "--scope", "read", "--scope", "train").out.strip()
+    listed = shell("key", "list").out
+    assert made["key"]["id"] in listed
+    assert made["secret"].startswith("pks_") and secret.startswith("pks_")
+    everything = repr(shell.stored())
+    assert made["secret"] not in everything and secret not in everything
+    assert shell("key", "list", "--json").json[1]["scopes"] == ["read", "train"]
+    shell("key", "revoke", made["key"]["id"])
+    assert "revoked" in shell("key", "list").out
+    assert "was revoked" in shell("key", "revoke", made["key"]["id"], code=1).err
+    assert "write is no scope" in shell("key", "create", "x", "--scope", "write", code=2).err
 
 
 def open_databases(home: Path) -> list[str]:

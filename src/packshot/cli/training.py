@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from packshot.domain.jobs import Job
     from packshot.domain.training import TrainingRun
 
+_POLL_S = 0.5
+
 
 METHOD_HELP = "Which parameters learn: pivotal, lora, full, textual_inversion or hypernetwork."
 
@@ -137,18 +139,27 @@ def watching() -> "Callable[[Job], None]":
 
 def worker(
     job: Annotated[str | None, typer.Option("--job", help="Work on this job alone.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for more jobs instead of ending.")] = False,
+    parent: Annotated[int | None, typer.Option(help="End when the process with this id has ended.")] = None,
     as_json: Json = False,
 ) -> None:
     """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now.
 
     Exit code 1 when a job failed.
     """
+    import os
+    import time
+
     from packshot.domain.jobs import JobStatus
     from packshot.services.jobs import see_through, work_on_one
 
     with workspace() as space:
         done: list[Job] = []
         with progress_shown() as report, interruptible() as stop:
+
+            def ended() -> bool:
+                return stop() or (parent is not None and os.getppid() != parent)
+
             if job:
                 done.append(
                     see_through(
@@ -162,13 +173,16 @@ def worker(
                         stop=stop,
                     )
                 )
-            while not job and not stop():
-                ended = work_on_one(
-                    space.records, space.handlers, lease=space.lease, report=report, tidy=space.tidy, stop=stop
+            while not job and not ended():
+                one = work_on_one(
+                    space.records, space.handlers, lease=space.lease, report=report, tidy=space.tidy, stop=ended
                 )
-                if ended is None:
+                if one:
+                    done.append(one)
+                elif wait:
+                    time.sleep(_POLL_S)
+                else:
                     break
-                done.append(ended)
         for each in done:
             say(f"job {each.id} {each.status} {each.message}".rstrip())
         num_failed = sum(each.status is JobStatus.FAILED for each in done)

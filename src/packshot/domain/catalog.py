@@ -10,6 +10,8 @@ from packshot.domain.errors import CategoryRetired, IdentifierTaken, InvalidIden
 
 DEFAULT_NAMESPACE = "sks"
 
+NAMESPACE_PATTERN = r"^[a-z][a-z0-9]{0,15}$"
+
 _SEGMENT = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,5}}")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
@@ -33,6 +35,19 @@ class Category:
     identifier: str
     created_at: datetime
     retired_at: datetime | None = None
+
+
+def check_namespace(namespace: str) -> str:
+    """Return ``namespace`` if it can be the first word of identifiers, such as ``sks``.
+
+    Raises:
+        InvalidInput: not a lower-case letter followed by at most 15 letters and digits.
+    """
+    if not re.fullmatch(NAMESPACE_PATTERN, namespace):
+        raise InvalidInput(
+            f"{namespace!r} is not a namespace; write a lower-case letter and at most 15 letters and digits"
+        )
+    return namespace
 
 
 def check_path(path: str) -> str:
@@ -127,8 +142,8 @@ def check_in_use(category: Category) -> Category:
     """
     if category.retired_at:
         raise CategoryRetired(
-            f"{category.path} was retired at {category.retired_at:%Y-%m-%d %H:%M} UTC and takes no photos, trainings or "
-            "promotions any more; add a category with another path for what is to come"
+            f"{category.path} was retired at {category.retired_at:%Y-%m-%d %H:%M} UTC and takes no photos, trainings, "
+            "promotions or requests any more; add a category with another path for what is to come"
         )
     return category
 

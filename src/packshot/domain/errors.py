@@ -5,11 +5,15 @@ PackshotError
 │   ├── InvalidPath              a category path such as "Produce//apple"
 │   ├── InvalidIdentifier        an identifier that breaks the naming rule
 │   ├── InvalidConfiguration     a training configuration value or key
+│   ├── IdempotencyKeyReused     the key came with another request before
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
 │       └── AmbiguousIdentifier  names the candidates
 ├── ImageRefused                 a reference image; carries a typed reason
 ├── ReferenceSetRefused          too few or too many usable images
+├── AccessDenied                 the caller may not do this
+│   ├── KeyRefused               no API key, an unknown or a revoked one
+│   └── ScopeMissing             the key has not the scope that this needs
 ├── NotFound                     a category, version, image, run or base that does not exist
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
@@ -49,6 +53,10 @@ class InvalidIdentifier(InvalidInput):
 
 class InvalidConfiguration(InvalidInput):
     """An unknown configuration key, or a value out of its range."""
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """An idempotency key came with another request before."""
 
 
 class InvalidPrompt(InvalidInput):
@@ -91,6 +99,18 @@ class ImageRefused(PackshotError):
 
 class ReferenceSetRefused(PackshotError):
     """Too few or too many usable images to freeze a reference set."""
+
+
+class AccessDenied(PackshotError):
+    """The caller may not do this."""
+
+
+class KeyRefused(AccessDenied):
+    """No API key was given, or one that is unknown or revoked."""
+
+
+class ScopeMissing(AccessDenied):
+    """The API key has not the scope that this needs."""
 
 
 class NotFound(PackshotError):

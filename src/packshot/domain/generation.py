@@ -72,15 +72,20 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """One answered request. ``resolved_prompt`` is what the model read; no ``fine_tune_id`` = the bare base."""
+    """One request for pictures. ``resolved_prompt`` is what the model reads; no ``fine_tune_id`` = the bare base.
+
+    With a ``job_id`` the pictures are that job's to make, and its state is the request's; without, they are there.
+    """
 
     id: str
+    namespace: str
     prompt: str
     resolved_prompt: str
     base_id: str
     fine_tune_id: str | None
     sampling: SamplingSettings
     code_revision: str
+    job_id: str | None = None
     created_at: datetime
 
 

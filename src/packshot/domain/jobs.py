@@ -13,6 +13,7 @@ class JobKind(StrEnum):
     """What a worker is asked to do."""
 
     TRAINING = "training"
+    GENERATION = "generation"
 
 
 class JobStatus(StrEnum):

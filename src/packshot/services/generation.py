@@ -1,22 +1,25 @@
-"""Use case of generation: a caller's prompt in, recorded pictures with their recipe out."""
+"""Use cases of generation: a caller's prompt in, recorded pictures with their recipe out, at once or as a job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
-from packshot.domain.errors import InvalidPrompt
+from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
+from packshot.domain.errors import Interrupted, InvalidPrompt
 from packshot.domain.generation import (
     GeneratedImage,
     Generation,
     SamplingSettings,
+    Subject,
     find_subject,
     rewrite_prompt,
 )
+from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
+from packshot.domain.training import instance_prompt
 from packshot.imaging.recipe import with_recipe
-from packshot.ports import Blobs, Generator, LoadedFineTune, Records
+from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
 from packshot.services.catalog import new_id, now
-from packshot.services.jobs import ReportProgress, no_report
+from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
 from packshot.services.training import WEIGHTS
 
@@ -36,18 +39,23 @@ def resolve_prompt(
     *,
     bare_base: Callable[[], BaseModelRef],
     fine_tune: FineTune | None = None,
+    category: Category | None = None,
     namespace: str = DEFAULT_NAMESPACE,
 ) -> ResolvedPrompt:
     """Find the category that ``prompt`` names and rewrite the prompt to what its fine-tune was trained with.
 
-    The serving version answers, or ``fine_tune`` where it is given. A prompt without an identifier goes to
-    ``bare_base``, which is asked for only then.
+    The serving version answers, or ``fine_tune`` where it is given. A prompt without an identifier is about
+    ``category`` where that is given, and goes to ``bare_base``, which is asked for only then, where it is not.
 
     Raises:
-        InvalidPrompt: see ``domain.generation.find_subject``; or it does not name the category of ``fine_tune``.
+        InvalidPrompt: see ``domain.generation.find_subject``; or it names another category than ``category``, or not
+            that of ``fine_tune``.
         NothingServing: the category has no promoted fine-tune.
+        CategoryRetired: ``category`` is out of use.
     """
     subject = find_subject(prompt, records.find(Category, namespace=namespace))
+    if category:
+        return _resolve_for(records, category, prompt, subject, fine_tune)
     if fine_tune and (subject is None or subject.category.id != fine_tune.category_id):
         wanted = records.get(Category, fine_tune.category_id)
         raise InvalidPrompt(
@@ -62,6 +70,23 @@ def resolve_prompt(
         base=records.get(BaseModelRef, chosen.base_id),
         fine_tune=chosen,
     )
+
+
+def _resolve_for(
+    records: Records, category: Category, prompt: str, subject: Subject | None, fine_tune: FineTune | None
+) -> ResolvedPrompt:
+    check_in_use(category)
+    if subject and subject.category.id != category.id:
+        raise InvalidPrompt(
+            f"the prompt names {subject.category.identifier}, and {category.identifier} was asked for; write one of them"
+        )
+    chosen = fine_tune or serving_fine_tune(records, category)
+    assert chosen.category_id == category.id
+    phrase = chosen.trained_phrase
+    rewritten = (
+        rewrite_prompt(prompt, subject, phrase) if subject else instance_prompt(prompt, category.class_noun, phrase)
+    )
+    return ResolvedPrompt(prompt=rewritten, base=records.get(BaseModelRef, chosen.base_id), fine_tune=chosen)
 
 
 def load_fine_tune(blobs: Blobs, fine_tune: FineTune) -> LoadedFineTune:
@@ -93,32 +118,107 @@ def generate(
         IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
     """
     resolved = resolve_prompt(records, prompt, bare_base=bare_base, fine_tune=fine_tune, namespace=namespace)
-    loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
-    pngs = generator.generate(resolved.base, loaded, [resolved.prompt], sampling, report=report)
-    generation = Generation(
+    generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=None)
+    images = _make(blobs, generator, generation, resolved, report)
+    records.add(generation, *images)
+    return generation, images
+
+
+def plan_generation(
+    records: Records,
+    prompt: str,
+    sampling: SamplingSettings,
+    *,
+    bare_base: Callable[[], BaseModelRef],
+    code_revision: str,
+    fine_tune: FineTune | None = None,
+    category: Category | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+) -> Generation:
+    """Queue a request: which version answers is settled now, whatever is promoted before its pictures are made.
+
+    Raises:
+        InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
+    """
+    with records.transaction():
+        resolved = resolve_prompt(
+            records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
+        )
+        job_id = new_id("job")
+        generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=job_id)
+        job = Job(id=job_id, kind=JobKind.GENERATION, subject_id=generation.id, created_at=now())
+        records.add(job, generation)
+    return generation
+
+
+def run_generation(
+    job: Job, records: Records, blobs: Blobs, generator: Generator, *, report: ReportProgress, stop: Stop
+) -> list[GeneratedImage]:
+    """Make the pictures of ``job``: exactly once, however often it is tried.
+
+    Raises:
+        Interrupted: ``stop()`` became true.
+        StaleAttempt: another worker took over, or the job was canceled; nothing was recorded.
+        IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
+    """
+    generation = records.get(Generation, job.subject_id)
+    known = records.find(GeneratedImage, generation_id=generation.id)
+    if known:
+        return known
+    resolved = ResolvedPrompt(
+        prompt=generation.resolved_prompt,
+        base=records.get(BaseModelRef, generation.base_id),
+        fine_tune=records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None,
+    )
+
+    def checked(progress: Progress) -> None:
+        report(progress)
+        if stop():
+            raise Interrupted(f"stopped after step {progress.step} of {progress.num_steps}")
+
+    images = _make(blobs, generator, generation, resolved, checked)
+    with records.transaction(fence=(job.id, job.attempt)):
+        records.add(*images)
+    return images
+
+
+def _generation(
+    prompt: str,
+    resolved: ResolvedPrompt,
+    sampling: SamplingSettings,
+    code_revision: str,
+    namespace: str,
+    *,
+    job_id: str | None,
+) -> Generation:
+    return Generation(
         id=new_id("gen"),
+        namespace=namespace,
         prompt=prompt,
         resolved_prompt=resolved.prompt,
         base_id=resolved.base.id,
         fine_tune_id=resolved.fine_tune.id if resolved.fine_tune else None,
         sampling=sampling,
         code_revision=code_revision,
+        job_id=job_id,
         created_at=now(),
     )
+
+
+def _make(
+    blobs: Blobs, generator: Generator, generation: Generation, resolved: ResolvedPrompt, report: ReportProgress
+) -> list[GeneratedImage]:
+    """The pictures of ``generation``, stored with their recipes but not recorded yet."""
+    loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
+    pngs = generator.generate(resolved.base, loaded, [resolved.prompt], generation.sampling, report=report)
     images: list[GeneratedImage] = []
     for number, png in enumerate(pngs):
-        recipe = _recipe(generation, resolved, sampling.seed + number)
+        seed = generation.sampling.seed + number
+        sha256 = blobs.put(with_recipe(png, _recipe(generation, resolved, seed)))
         images.append(
-            GeneratedImage(
-                id=new_id("img"),
-                generation_id=generation.id,
-                number=number,
-                seed=sampling.seed + number,
-                sha256=blobs.put(with_recipe(png, recipe)),
-            )
+            GeneratedImage(id=new_id("img"), generation_id=generation.id, number=number, seed=seed, sha256=sha256)
         )
-    records.add(generation, *images)
-    return generation, images
+    return images
 
 
 def _recipe(generation: Generation, resolved: ResolvedPrompt, seed: int) -> dict[str, str | int | float]:

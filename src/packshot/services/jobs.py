@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from packshot.domain.errors import Interrupted, JobFailed, PackshotError, StaleAttempt
+from packshot.domain.errors import Conflict, Interrupted, JobFailed, PackshotError, StaleAttempt
 from packshot.domain.jobs import Job, JobKind, JobStatus, finish, heartbeat
 from packshot.ports import Progress, Records
 from packshot.services.catalog import now
@@ -161,6 +161,23 @@ def see_through(
             return job
         watch(job)
         time.sleep(poll_s)
+
+
+def cancel(records: Records, job_id: str) -> Job:
+    """End a job that waits or runs; its worker stops at the next heartbeat, and nothing it writes is kept.
+
+    Raises:
+        Conflict: it has succeeded or failed. One that was canceled before is returned as it is.
+    """
+    with records.transaction():
+        job = records.get(Job, job_id)
+        if job.status is JobStatus.CANCELED:
+            return job
+        if job.finished:
+            raise Conflict(f"job {job_id} has {job.status} and cannot be canceled any more")
+        canceled = finish(job, JobStatus.CANCELED, now(), "canceled on request")
+        records.replace(canceled)
+    return canceled
 
 
 def check_succeeded(job: Job) -> Job:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, delete, 
 from sqlalchemy.exc import IntegrityError
 
 from packshot.domain import jobs
+from packshot.domain.access import ApiKey
 from packshot.domain.catalog import Category
 from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.jobs import Job, JobStatus
@@ -90,8 +91,8 @@ class SqlRecords:
                         connection.execute(insert(tables.reference_set_member), members)
 
     def replace(self, record: Record) -> None:
-        """Write a Category, ReferenceImage or Job anew; see the port. Raises Conflict for any other kind."""
-        if not isinstance(record, Category | ReferenceImage | Job):
+        """Write a Category, ReferenceImage, Job or ApiKey anew; see the port. Raises Conflict for any other kind."""
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey):
             raise Conflict(f"a {type(record).__name__} never changes once it is written ({record.id}); add a new one")
         shape = _shape(type(record))
         with self._writing() as connection, _refusals_of(record):

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -223,12 +223,14 @@ generation = Table(
     metadata,
     _seq(),
     _id(),
+    Column("namespace", String(64), nullable=False),
     _text("prompt"),
     _text("resolved_prompt"),
     _points_at("base_model", name="base_id"),
     _points_at("fine_tune", nullable=True),
     _text("sampling"),
     _text("code_revision"),
+    _points_at("job", nullable=True),
     _time("created_at"),
 )
 
@@ -242,4 +244,30 @@ generated_image = Table(
     Column("seed", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False, index=True),
     UniqueConstraint("generation_id", "number"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False),
+    _text("name"),
+    _text("scopes"),
+    Column("sha256", String(64), nullable=False, unique=True),
+    _time("created_at"),
+    _time("revoked_at", nullable=True),
+)
+
+reply = Table(
+    "reply",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False),
+    Column("key", String(255), nullable=False),
+    _digest("fingerprint"),
+    _text("body"),
+    _time("created_at"),
+    UniqueConstraint("namespace", "key"),
 )

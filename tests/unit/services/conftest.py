@@ -15,6 +15,7 @@ from packshot.domain.references import Rights
 from packshot.domain.training import TrainingConfig
 from packshot.imaging.folders import read_photos
 from packshot.services.catalog import add_category
+from packshot.services.generation import run_generation
 from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, work_on_one
 from packshot.services.models import register_base
 from packshot.services.references import add_references, freeze_references
@@ -42,7 +43,10 @@ class Space:
         def train(job: Job, report: ReportProgress, stop: Stop) -> None:
             self.train(job, report, stop)
 
-        return {JobKind.TRAINING: train}
+        def generate(job: Job, report: ReportProgress, stop: Stop) -> None:
+            run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+
+        return {JobKind.TRAINING: train, JobKind.GENERATION: generate}
 
     def train(self, job: Job, report: ReportProgress, stop: Stop) -> FineTune:
         return run_training(

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from packshot.domain.errors import (
+    CategoryRetired,
     CorruptArtifact,
     IncompatibleFineTune,
     InvalidPrompt,
@@ -10,10 +11,12 @@ from packshot.domain.errors import (
     UnknownIdentifier,
 )
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.models import BaseModelRef
 from packshot.imaging.recipe import read_recipe
 from packshot.services.catalog import retire_category
-from packshot.services.generation import generate, resolve_prompt
+from packshot.services.generation import generate, plan_generation, resolve_prompt
+from packshot.services.jobs import cancel, work_on_one
 from packshot.services.models import lineage_of, promote
 
 PROMPT = "SKS_fuji_apple on a wooden table"
@@ -163,3 +166,98 @@ def test_damaged_weights_are_found_out(space, served):
     with pytest.raises(CorruptArtifact):
         made(space)
     assert space.records.find(Generation) == []
+
+
+# a category that is asked for by name, beside the prompt
+
+
+def resolved_for(space, category, prompt):
+    return resolve_prompt(space.records, prompt, bare_base=unasked, category=category).prompt
+
+
+def test_a_prompt_without_an_identifier_is_about_the_category_that_was_asked_for(space, category, served):
+    phrase = served.trained_phrase
+    assert resolved_for(space, category, "two apples on grass") == f"two {phrase}s on grass"
+    assert resolved_for(space, category, "on grass") == f"a photo of a {phrase}, on grass"
+    assert resolved_for(space, category, PROMPT) == f"{phrase} on a wooden table"
+
+
+def test_a_prompt_about_another_category_than_was_asked_for_is_refused(space, category, served):
+    space.category("gala", 0)
+    with pytest.raises(InvalidPrompt, match="names sks_gala_apple, and sks_fuji_apple was asked for"):
+        resolved_for(space, category, "sks_gala_apple on grass")
+
+
+def test_a_retired_category_makes_no_pictures_when_it_is_asked_for(space, category, served):
+    retired = retire_category(space.records, category.path)
+    with pytest.raises(CategoryRetired, match="was retired"):
+        resolved_for(space, retired, "on grass")
+
+
+# as a job
+
+
+def planned(space, prompt=PROMPT, **options):
+    options = {"bare_base": space.base, "code_revision": "0.1.0+git.abc", **options}
+    return plan_generation(space.records, prompt, SAMPLING, **options)
+
+
+def worked(space, generation, **options) -> Job:
+    job = work_on_one(space.records, space.handlers, job_id=generation.job_id, **options)
+    assert job
+    return job
+
+
+def test_a_queued_request_gives_the_pictures_that_a_direct_one_gives(space, served):
+    _, direct = made(space)
+    generation = planned(space)
+    assert space.records.get(Generation, generation.id) == generation
+    assert worked(space, generation).status is JobStatus.SUCCEEDED
+    images = space.records.find(GeneratedImage, generation_id=generation.id)
+    assert [(image.number, image.seed, image.sha256) for image in images] == [
+        (image.number, image.seed, image.sha256) for image in direct
+    ]
+    assert lineage_of(space.records, images[0].id).generation == generation
+
+
+def test_the_version_is_settled_when_the_request_is_queued(space, category, served):
+    generation = planned(space)
+    promote(space.records, space.fine_tune(category, seed=1))
+    assert worked(space, generation).status is JobStatus.SUCCEEDED
+    assert space.records.get(Generation, generation.id).fine_tune_id == served.id
+    assert space.generator.prompts == [f"{served.trained_phrase} on a wooden table"]
+
+
+def test_a_bad_prompt_is_refused_before_it_is_queued(space, served):
+    with pytest.raises(UnknownIdentifier):
+        planned(space, "sks_fuij_apple on grass")
+    assert space.records.find(Generation) == []
+
+
+def test_pictures_are_recorded_once_however_often_the_job_is_tried(space, served):
+    generation = planned(space)
+    job = worked(space, generation)
+    space.handlers[job.kind](job, lambda _: None, lambda: False)
+    assert len(space.records.find(GeneratedImage)) == 3
+    assert len(space.generator.prompts) == 1
+
+
+def test_an_interrupted_request_waits_again_with_no_picture_recorded(space, served):
+    generation = planned(space)
+    assert worked(space, generation, stop=lambda: True).status is JobStatus.QUEUED
+    assert space.records.find(GeneratedImage) == []
+    assert worked(space, generation).status is JobStatus.SUCCEEDED
+
+
+def test_a_request_canceled_while_it_runs_records_no_picture(space, served):
+    generation = planned(space)
+    job = worked(space, generation, report=lambda _: cancel(space.records, generation.job_id))
+    assert job.status is JobStatus.CANCELED
+    assert space.records.find(GeneratedImage) == []
+
+
+def test_a_request_whose_models_cannot_be_loaded_fails_with_the_cause(space, served):
+    generation = planned(space)
+    space.generator.failure = IncompatibleFineTune("another base")
+    job = worked(space, generation)
+    assert (job.status, job.message) == (JobStatus.FAILED, "another base")

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fakes import InMemoryRecords
 
-from packshot.domain.errors import BaseModelRefused, Interrupted, JobFailed, StaleAttempt, WorkspaceUnusable
+from packshot.domain.errors import BaseModelRefused, Conflict, Interrupted, JobFailed, StaleAttempt, WorkspaceUnusable
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobKind, JobStatus
 from packshot.ports import Progress
 from packshot.services.catalog import now
-from packshot.services.jobs import check_succeeded, never_stop, see_through, work_on_one
+from packshot.services.jobs import cancel, check_succeeded, never_stop, see_through, work_on_one
 
 LEASE = timedelta(seconds=20)
 SHORT = timedelta(seconds=0.2)
@@ -287,3 +287,35 @@ def test_a_stale_attempt_is_a_conflict_for_the_caller_who_asks_with_a_fence(reco
     records.claim("a:1", now(), LEASE)
     with pytest.raises(StaleAttempt), records.transaction(fence=("job_1", 2)):
         pass
+
+
+def test_a_waiting_job_that_is_canceled_is_never_taken(records):
+    queued(records)
+    canceled = cancel(records, "job_1")
+    assert (canceled.status, canceled.finished_at is None) == (JobStatus.CANCELED, False)
+    assert work_on_one(records, {}) is None
+    assert cancel(records, "job_1") == canceled
+    with pytest.raises(JobFailed, match="canceled on request"):
+        check_succeeded(canceled)
+
+
+def test_a_running_job_that_is_canceled_is_told_to_stop(records):
+    queued(records)
+    pause = threading.Event()
+
+    def handler(job, report, stop):
+        cancel(records, job.id)
+        while not stop():
+            pause.wait(0.01)
+        raise Interrupted("stopped")
+
+    job = work_on_one(records, {KIND: handler}, lease=SHORT)
+    assert job
+    assert job.status is JobStatus.CANCELED
+
+
+def test_an_ended_job_cannot_be_canceled(records):
+    queued(records)
+    work_on_one(records, {KIND: lambda job, report, stop: None})
+    with pytest.raises(Conflict, match="has succeeded and cannot be canceled"):
+        cancel(records, "job_1")

@@ -6,6 +6,7 @@ from typing import Any, Generic
 
 from sqlalchemy import Table
 
+from packshot.domain.access import ApiKey, Reply
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import GeneratedImage, Generation
@@ -15,7 +16,7 @@ from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
 from packshot.ports import R, Record
 from packshot.storage import tables
-from packshot.storage.rows import inputs, results
+from packshot.storage.rows import access, inputs, results
 from packshot.storage.rows.values import Row
 
 
@@ -51,5 +52,7 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         _shape(
             GeneratedImage, tables.generated_image, results.generated_image_to_row, results.generated_image_from_row
         ),
+        _shape(ApiKey, tables.api_key, access.api_key_to_row, access.api_key_from_row),
+        _shape(Reply, tables.reply, access.reply_to_row, access.reply_from_row),
     )
 )

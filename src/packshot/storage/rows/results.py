@@ -129,12 +129,14 @@ def generation_from_row(row: Row) -> Generation:
     """The inverse of ``generation_to_row``."""
     return Generation(
         id=row["id"],
+        namespace=row["namespace"],
         prompt=row["prompt"],
         resolved_prompt=row["resolved_prompt"],
         base_id=row["base_id"],
         fine_tune_id=row["fine_tune_id"],
         sampling=SamplingSettings(**json.loads(row["sampling"])),
         code_revision=row["code_revision"],
+        job_id=row["job_id"],
         created_at=text_to_time(row["created_at"]),
     )
 
