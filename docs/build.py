@@ -4,16 +4,21 @@
 """
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import typer.main
 from transcripts import same, transcribed
 
+from packshot.bootstrap import create_workspace
 from packshot.cli import app
 from packshot.domain.training import TrainingConfig
 from packshot.settings import Settings
+from packshot.web.app import create_app
+from packshot.web.problems import PREFIX, problem_kinds, slug_of, status_of
 
 REFERENCE = Path(__file__).parent / "reference"
 GUIDE = Path(__file__).parent / "guide"
@@ -76,12 +81,38 @@ def _field_docs() -> dict[str, str]:
     return entries
 
 
+def api() -> str:
+    """The OpenAPI document."""
+    with TemporaryDirectory() as folder, create_workspace(Settings(home=Path(folder))) as space:
+        return json.dumps(create_app(space).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+def problems() -> str:
+    """Every problem type of the API."""
+    lines = ["# Problems of the HTTP API", "", NOTE, ""]
+    lines += [
+        "Every error is `application/problem+json` (RFC 9457); `detail` says what, which value and how to mend it."
+    ]
+    lines += ["", "| type | status | meaning |", "|---|---|---|"]
+    for kind in problem_kinds():
+        lines.append(f"| `{PREFIX}{slug_of(kind)}` | {status_of(kind)} | {(kind.__doc__ or '').strip()} |")
+    lines += [
+        f"| `{PREFIX}malformed-request` | 400, 422 | The request does not have the documented form; see `fields`. |",
+        f"| `{PREFIX}method-not-allowed` | 405 | The path does not know the method. |",
+        f"| `{PREFIX}body-too-large` | 413 | More bytes than are read. |",
+        f"| `{PREFIX}internal-error` | 500 | The server failed; its log has the cause under the request id. |",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     """Write the pages, or check them."""
     pages = {
         REFERENCE / "cli.md": command_line(),
         REFERENCE / "settings.md": settings(),
         REFERENCE / "configuration.md": configuration(),
+        REFERENCE / "openapi.json": api(),
+        REFERENCE / "problems.md": problems(),
         **{GUIDE / name: transcribed((GUIDE / name).read_text(encoding="utf-8")) for name in TRANSCRIPTS},
     }
     stale = [path for path, text in pages.items() if not _same(path, text)]

@@ -6,6 +6,7 @@ PackshotError
 │   ├── InvalidIdentifier        an identifier that breaks the naming rule
 │   ├── InvalidConfiguration     a training configuration value or key
 │   ├── IdempotencyKeyReused     the key came with another request before
+│   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
 │       └── AmbiguousIdentifier  names the candidates
@@ -28,6 +29,7 @@ PackshotError
 ├── NothingServing               a category has no promoted fine-tune, or no earlier one to roll back to
 ├── WorkspaceMissing             PACKSHOT_HOME holds no workspace
 ├── WorkspaceUnusable            the database or the blob folder does not answer as it should
+├── ServerUnusable               a Packshot server cannot be reached, or does not answer as it should
 ├── JobFailed                    a job ended in failure; carries its recorded cause
 └── Interrupted                  stopped on request; what was done is kept and can be resumed
 """
@@ -57,6 +59,10 @@ class InvalidConfiguration(InvalidInput):
 
 class IdempotencyKeyReused(InvalidInput):
     """An idempotency key came with another request before."""
+
+
+class UploadRefused(InvalidInput):
+    """An uploaded file has an unsafe name, is an archive that cannot be unpacked safely, or there is too much of it."""
 
 
 class InvalidPrompt(InvalidInput):
@@ -167,6 +173,10 @@ class WorkspaceMissing(PackshotError):
 
 class WorkspaceUnusable(PackshotError):
     """The database or the blob folder does not answer as it should."""
+
+
+class ServerUnusable(PackshotError):
+    """A Packshot server cannot be reached, or does not answer as it should."""
 
 
 class JobFailed(PackshotError):

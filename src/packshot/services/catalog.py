@@ -93,6 +93,28 @@ def category_at(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE)
     raise NotFound(f"there is no category {path!r}; {hint}")
 
 
+def category_called(records: Records, identifier: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
+    """The category that callers write as ``identifier``.
+
+    Raises:
+        NotFound: none in this namespace.
+    """
+    found = records.find(Category, namespace=namespace, identifier=identifier)
+    if not found:
+        raise NotFound(f"no category answers to {identifier!r}")
+    return found[0]
+
+
+def search_categories(records: Records, query: str, namespace: str = DEFAULT_NAMESPACE) -> list[Category]:
+    """The categories, by path, whose path, identifier or class noun contains ``query`` in whatever case."""
+    wanted = query.casefold()
+    return [
+        category
+        for category in sorted(records.find(Category, namespace=namespace), key=lambda category: category.path)
+        if any(wanted in text for text in (category.path, category.identifier, category.class_noun))
+    ]
+
+
 def retire_category(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
     """Take a category out of use. Its identifier stays reserved for ever.
 

@@ -71,6 +71,18 @@ def trained_on(records: Records, base: BaseModelRef) -> list[str]:
     return [f"{records.get(Category, each.category_id).path}@{each.version}" for each in fine_tunes]
 
 
+def registered_base(records: Records, source: str) -> BaseModelRef:
+    """The newest registered base with exactly this source, or the one with this id. Looks at no file, unlike ``base_at``.
+
+    Raises:
+        NotFound: none is registered.
+    """
+    found = records.find(BaseModelRef, source=source) or records.find(BaseModelRef, id=source)
+    if not found:
+        raise NotFound(f"no base {source!r} is registered; register it with: packshot base add {source}")
+    return found[-1]
+
+
 def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAMESPACE) -> FineTune:
     """The fine-tune that ``PATH`` (its newest version) or ``PATH@VERSION`` names.
 
@@ -90,6 +102,17 @@ def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAME
         known = ", ".join(str(version) for version in sorted(versions))
         raise NotFound(f"{category.path} has no version {number}; its versions are {known}")
     return versions[number]
+
+
+def check_belongs(fine_tune: FineTune, category: Category) -> FineTune:
+    """Return ``fine_tune`` if it is a version of ``category``.
+
+    Raises:
+        NotFound: it is one of another category.
+    """
+    if fine_tune.category_id != category.id:
+        raise NotFound(f"{category.path} has no fine-tune with the id {fine_tune.id!r}")
+    return fine_tune
 
 
 def promote(records: Records, fine_tune: FineTune, *, reason: str = "") -> AliasEvent:
@@ -180,7 +203,11 @@ def lineage_of(records: Records, reference: str, namespace: str = DEFAULT_NAMESP
         fine_tune = records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None
         base = records.get(BaseModelRef, generation.base_id)
         return _lineage(records, image, generation, fine_tune, base)
-    fine_tune = fine_tune_at(records, reference, namespace)
+    return lineage_of_fine_tune(records, fine_tune_at(records, reference, namespace))
+
+
+def lineage_of_fine_tune(records: Records, fine_tune: FineTune) -> Lineage:
+    """Where ``fine_tune`` comes from."""
     return _lineage(records, None, None, fine_tune, records.get(BaseModelRef, fine_tune.base_id))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.errors import NotFound
 from packshot.domain.generation import Subject, rewrite_prompt
-from packshot.domain.jobs import Job, JobKind
+from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingConfig, TrainingRun, trained_phrase, trained_token
@@ -29,6 +29,21 @@ class PlannedTraining:
     run: TrainingRun
     job: Job
     resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEstimate:
+    """What a training would cost, in pictures that pass through the model, and how many jobs wait before it.
+
+    ``training_images`` go forward and backward once each; ``class_images`` take ``class_image_steps`` forward passes
+    each, unless an earlier training of the class noun has left them in the cache.
+    """
+
+    steps: int
+    training_images: int
+    class_images: int
+    class_image_steps: int
+    jobs_ahead: int
 
 
 def newest_set(records: Records, category: Category) -> ReferenceSet:
@@ -76,6 +91,24 @@ def plan_training(
         )
         records.add(job, run)
     return PlannedTraining(run=run, job=job, resumed=False)
+
+
+def estimate_training(records: Records, category: Category, config: TrainingConfig) -> TrainingEstimate:
+    """What ``plan_training`` with these would lead to; nothing is recorded.
+
+    Raises:
+        NotFound, CategoryRetired: as ``plan_training``.
+    """
+    check_in_use(category)
+    newest_set(records, category)
+    prior = config.uses_prior_preservation
+    return TrainingEstimate(
+        steps=config.steps,
+        training_images=config.steps * config.batch_size * (2 if prior else 1),
+        class_images=config.num_class_images if prior else 0,
+        class_image_steps=config.class_inference_steps if prior else 0,
+        jobs_ahead=sum(len(records.find(Job, status=status)) for status in (JobStatus.QUEUED, JobStatus.RUNNING)),
+    )
 
 
 def run_training(

@@ -1,0 +1,156 @@
+"""What routes share: the call with its caller and workspace, idempotent replies, pages, errors as problem details."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Query, Request, Response, Security
+from fastapi.security import HTTPBearer, SecurityScopes
+from pydantic_core import to_json
+
+from packshot.bootstrap import Workspace
+from packshot.domain.access import Caller, Scope
+from packshot.domain.errors import InvalidInput, PackshotError
+from packshot.ports import Record, Records
+from packshot.services.access import once as carry_out_once
+from packshot.web.problems import MEDIA_TYPE, PREFIX, FieldProblem, Problem, slug_of, status_of, title_of
+from packshot.web.schemas import Page
+
+REQUEST_ID = "X-Request-Id"
+
+R = TypeVar("R", bound=Record)
+
+_bearer = HTTPBearer(scheme_name="key", auto_error=False, description="An API key: packshot key create NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request: the workspace, and who asks."""
+
+    space: Workspace
+    caller: Caller
+
+    @property
+    def records(self) -> Records:
+        """The database."""
+        return self.space.records
+
+    @property
+    def namespace(self) -> str:
+        """All that the caller may know of."""
+        return self.caller.namespace
+
+
+def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Security(_bearer)]) -> Call:
+    caller: Caller = request.state.caller
+    for scope in needed.scopes:
+        caller.check(Scope(scope))
+    return Call(space=request.app.state.space, caller=caller)
+
+
+Reader = Annotated[Call, Security(_call, scopes=[Scope.READ.value])]
+Generating = Annotated[Call, Security(_call, scopes=[Scope.GENERATE.value])]
+Training = Annotated[Call, Security(_call, scopes=[Scope.TRAIN.value])]
+Admin = Annotated[Call, Security(_call, scopes=[Scope.ADMIN.value])]
+
+
+class Once:
+    """Replies to a POST; with an ``Idempotency-Key``, the same request again gets the same reply."""
+
+    def __init__(
+        self,
+        request: Request,
+        idempotency_key: Annotated[
+            str | None,
+            Header(min_length=1, max_length=255, description="The same key and request give the same reply, once."),
+        ] = None,
+    ) -> None:
+        self._request = request
+        self._key = idempotency_key
+
+    def text(self, content: object, act: Callable[[], object], *, atomic: bool = True) -> str:
+        """The JSON of what ``act()`` gives; ``content`` is what tells this request from others to the same path."""
+        request = f"{self._request.method} {self._request.url.path}\n{to_json(content).decode()}"
+        if self._key is None:
+            return _json(act())
+        return carry_out_once(
+            self._request.app.state.space.records,
+            namespace=self._request.state.caller.namespace,
+            key=self._key,
+            request=request,
+            act=lambda: _json(act()),
+            atomic=atomic,
+        )
+
+    def __call__(
+        self, content: object, act: Callable[[], object], *, status: int = 200, atomic: bool = True
+    ) -> Response:
+        """``text`` as the reply."""
+        return Response(self.text(content, act, atomic=atomic), status, media_type="application/json")
+
+
+Idempotent = Annotated[Once, Depends()]
+
+
+def _json(value: object) -> str:
+    return to_json(value, inf_nan_mode="null").decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paging:
+    """Which part of a list is asked for."""
+
+    limit: Annotated[int, Query(ge=1, le=200)] = 50
+    cursor: Annotated[str | None, Query(description="The `next` of the page before.")] = None
+
+    def page(self, records: Sequence[R]) -> Page[R]:
+        """The part of ``records`` after the one that the cursor names.
+
+        Raises:
+            InvalidInput: it names none.
+        """
+        ids = [record.id for record in records]
+        if self.cursor is not None and self.cursor not in ids:
+            raise InvalidInput(f"{self.cursor!r} is no cursor of this list; send the `next` of the page before")
+        start = 0 if self.cursor is None else ids.index(self.cursor) + 1
+        items = list(records[start : start + self.limit])
+        more = start + self.limit < len(records)
+        return Page(items=items, next=items[-1].id if more else None)
+
+
+Pages = Annotated[Paging, Depends()]
+
+
+def error_response(request: Request, error: PackshotError) -> Response:
+    """``error`` as problem details."""
+    status = status_of(type(error))
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status, {})
+    return problem_response(request, status, slug_of(type(error)), str(error), headers=headers)
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    slug: str,
+    detail: str,
+    *,
+    fields: Sequence[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Problem details as a reply."""
+    request_id: str = request.state.request_id
+    problem = Problem(
+        type=PREFIX + slug,
+        title=title_of(slug),
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        request_id=request_id,
+        fields=list(fields),
+    )
+    return Response(
+        problem.model_dump_json(exclude_defaults=True),
+        status,
+        media_type=MEDIA_TYPE,
+        headers={REQUEST_ID: request_id, **(headers or {})},
+    )

@@ -1,0 +1,14 @@
+"""The routes, one module per stage."""
+
+from fastapi import APIRouter
+
+from packshot.web.routes import categories, generations, models, openai, references, trainings
+
+ROUTERS: tuple[APIRouter, ...] = (
+    categories.router,
+    references.router,
+    trainings.router,
+    models.router,
+    generations.router,
+    openai.router,
+)

@@ -1,0 +1,130 @@
+"""``/v1/generations`` and ``/v1/images``: pictures asked for, made by a worker, fetched."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from packshot.bootstrap import code_revision
+from packshot.domain.errors import Conflict, InvalidInput
+from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.jobs import Job, JobStatus
+from packshot.ports import Records
+from packshot.services.access import owned
+from packshot.services.catalog import category_called
+from packshot.services.generation import plan_generation
+from packshot.services.jobs import cancel
+from packshot.services.models import Lineage, fine_tune_at, lineage_of, registered_base
+from packshot.web.replies import Call, Generating, Idempotent, Reader
+from packshot.web.schemas import ANY_CATEGORY, GenerationJob, ImageLink, NewGeneration, Urls
+
+_SAMPLING = ("seed", "num_images", "inference_steps", "guidance_scale", "negative_prompt", "width", "height")
+
+router = APIRouter()
+
+
+def _generation(generation_id: str, call: Reader) -> Generation:
+    return owned(call.records, Generation, generation_id, call.namespace)
+
+
+def _image(image_id: str, call: Reader) -> GeneratedImage:
+    return owned(call.records, GeneratedImage, image_id, call.namespace)
+
+
+Asked = Annotated[Generation, Depends(_generation)]
+Image = Annotated[GeneratedImage, Depends(_image)]
+
+
+@router.post("/generations", status_code=202, response_model=GenerationJob, tags=["generations"])
+def start_generation(body: NewGeneration, call: Generating, once: Idempotent) -> Response:
+    """Queue a request for pictures; which version answers it is settled now."""
+    return once(body, lambda: generation_state(call.records, plan(call, body)), status=202)
+
+
+@router.get("/generations/{generation_id}", tags=["generations"])
+def get_generation(generation: Asked, call: Reader) -> GenerationJob:
+    """Where a request stands, and its pictures once they are made."""
+    return generation_state(call.records, generation)
+
+
+@router.post("/generations/{generation_id}/cancel", response_model=GenerationJob, tags=["generations"])
+def cancel_generation(generation: Asked, call: Generating, once: Idempotent) -> Response:
+    """End a request that waits or runs."""
+
+    def act() -> GenerationJob:
+        if generation.job_id is None:
+            raise Conflict(f"the pictures of {generation.id} are made already")
+        cancel(call.records, generation.job_id)
+        return generation_state(call.records, generation)
+
+    return once("", act)
+
+
+@router.get(
+    "/images/{image_id}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The PNG."}},
+    tags=["images"],
+)
+def get_image(image: Image, call: Reader) -> Response:
+    """A picture as PNG, with its recipe inside."""
+    headers = {"ETag": f'"{image.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    return Response(call.space.blobs.get(image.sha256), media_type="image/png", headers=headers)
+
+
+@router.get("/images/{image_id}/lineage", tags=["images"])
+def get_image_lineage(image: Image, call: Reader) -> Lineage:
+    """Where a picture comes from, back to the reference photos."""
+    return lineage_of(call.records, image.id)
+
+
+def plan(call: Call, body: NewGeneration) -> Generation:
+    """The queued request.
+
+    Raises:
+        InvalidInput, NotFound, NothingServing, CategoryRetired: see ``services.generation.plan_generation``.
+    """
+    named = body.model != ANY_CATEGORY
+    if body.version and not named:
+        raise InvalidInput(f"version {body.version} of what? name the category's identifier as model")
+    category = category_called(call.records, body.model, call.namespace) if named else None
+    return plan_generation(
+        call.records,
+        body.prompt,
+        SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING}),
+        bare_base=lambda: registered_base(call.records, body.base),
+        code_revision=code_revision(),
+        fine_tune=fine_tune_at(call.records, f"{category.path}@{body.version}", call.namespace)
+        if category and body.version
+        else None,
+        category=category,
+        namespace=call.namespace,
+    )
+
+
+def generation_state(records: Records, generation: Generation) -> GenerationJob:
+    """``generation`` with the state of its job and its pictures."""
+    job = records.get(Job, generation.job_id) if generation.job_id else None
+    here = f"/v1/generations/{generation.id}"
+    return GenerationJob(
+        id=generation.id,
+        status=job.status if job else JobStatus.SUCCEEDED,
+        progress=job.progress if job else 1.0,
+        message=job.message if job else "",
+        prompt=generation.prompt,
+        resolved_prompt=generation.resolved_prompt,
+        base_id=generation.base_id,
+        fine_tune_id=generation.fine_tune_id,
+        sampling=generation.sampling,
+        images=[
+            ImageLink(
+                id=image.id,
+                number=image.number,
+                seed=image.seed,
+                sha256=image.sha256,
+                url=f"/v1/images/{image.id}",
+            )
+            for image in records.find(GeneratedImage, generation_id=generation.id)
+        ],
+        created_at=generation.created_at,
+        urls=Urls(get=here, cancel=f"{here}/cancel"),
+    )

@@ -1,0 +1,65 @@
+"""``/v1/fine-tunes``, ``/v1/evaluations`` and ``/v1/bases``: what was trained, how it did, and on what."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from packshot.domain.evaluation import Evaluation
+from packshot.domain.models import BaseModelRef, FineTune
+from packshot.services.access import owned
+from packshot.services.catalog import category_called
+from packshot.services.models import Lineage, lineage_of_fine_tune
+from packshot.web.replies import Pages, Reader
+from packshot.web.schemas import Page
+
+router = APIRouter()
+
+
+def _fine_tune(fine_tune_id: str, call: Reader) -> FineTune:
+    return owned(call.records, FineTune, fine_tune_id, call.namespace)
+
+
+Version = Annotated[FineTune, Depends(_fine_tune)]
+
+
+@router.get("/fine-tunes", tags=["fine-tunes"])
+def list_fine_tunes(category: str, call: Reader, pages: Pages) -> Page[FineTune]:
+    """The versions of a category (named by its identifier), the oldest first."""
+    of = category_called(call.records, category, call.namespace)
+    return pages.page(call.records.find(FineTune, category_id=of.id))
+
+
+@router.get("/fine-tunes/{fine_tune_id}", tags=["fine-tunes"])
+def get_fine_tune(fine_tune: Version) -> FineTune:
+    """One version."""
+    return fine_tune
+
+
+@router.get("/fine-tunes/{fine_tune_id}/lineage", tags=["fine-tunes"])
+def get_fine_tune_lineage(fine_tune: Version, call: Reader) -> Lineage:
+    """Where a version comes from, back to the reference photos."""
+    return lineage_of_fine_tune(call.records, fine_tune)
+
+
+@router.get("/fine-tunes/{fine_tune_id}/evaluations", tags=["evaluations"])
+def list_evaluations(fine_tune: Version, call: Reader, pages: Pages) -> Page[Evaluation]:
+    """The evaluations of a version, the oldest first."""
+    return pages.page(call.records.find(Evaluation, fine_tune_id=fine_tune.id))
+
+
+@router.get("/evaluations/{evaluation_id}", tags=["evaluations"])
+def get_evaluation(evaluation_id: str, call: Reader) -> Evaluation:
+    """One evaluation with scores, verdict and reasons."""
+    return owned(call.records, Evaluation, evaluation_id, call.namespace)
+
+
+@router.get("/bases", tags=["bases"])
+def list_bases(call: Reader, pages: Pages) -> Page[BaseModelRef]:
+    """The base models that the operator has registered; all namespaces share them."""
+    return pages.page(call.records.find(BaseModelRef))
+
+
+@router.get("/bases/{base_id}", tags=["bases"])
+def get_base(base_id: str, call: Reader) -> BaseModelRef:
+    """One base model."""
+    return call.records.get(BaseModelRef, base_id)

@@ -1,0 +1,106 @@
+"""``/v1/trainings``: plan, watch and cancel trainings."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Depends, Response
+from fastapi.sse import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from packshot.bootstrap import code_revision
+from packshot.domain.catalog import Category
+from packshot.domain.jobs import Job
+from packshot.domain.models import BaseModelRef, FineTune
+from packshot.domain.presets import parse_config
+from packshot.domain.training import TrainingRun
+from packshot.ports import Records
+from packshot.services.access import owned
+from packshot.services.catalog import category_called
+from packshot.services.jobs import cancel
+from packshot.services.models import registered_base
+from packshot.services.training import TrainingEstimate, estimate_training, plan_training
+from packshot.web import replies
+from packshot.web.replies import Idempotent, Reader
+from packshot.web.schemas import NewTraining, Training, TrainingUrls
+
+POLL_S = 0.5
+
+router = APIRouter(prefix="/trainings", tags=["trainings"])
+
+
+def _run(training_id: str, call: Reader) -> TrainingRun:
+    return owned(call.records, TrainingRun, training_id, call.namespace)
+
+
+Run = Annotated[TrainingRun, Depends(_run)]
+
+
+@router.post(
+    "", status_code=202, response_model=Training, responses={200: {"model": TrainingEstimate, "description": "dry_run"}}
+)
+def start_training(body: NewTraining, call: replies.Training, once: Idempotent) -> Response:
+    """Queue a training of the newest frozen reference set.
+
+    The same request while that training is unfinished gives the same training.
+    """
+    category = category_called(call.records, body.category, call.namespace)
+    base = registered_base(call.records, body.base)
+    config = parse_config(body.config, base_resolution=base.resolution, family=base.family)
+    if body.dry_run:
+        return once(body, lambda: estimate_training(call.records, category, config))
+
+    def act() -> Training:
+        return _state(call.records, plan_training(call.records, category, base, config, code_revision()).run)
+
+    return once(body, act, status=202)
+
+
+@router.get("/{training_id}")
+def get_training(run: Run, call: Reader) -> Training:
+    """Where a training stands."""
+    return _state(call.records, run)
+
+
+@router.post("/{training_id}/cancel", response_model=Training)
+def cancel_training(run: Run, call: replies.Training, once: Idempotent) -> Response:
+    """End a training that waits or runs."""
+
+    def act() -> Training:
+        cancel(call.records, run.job_id)
+        return _state(call.records, run)
+
+    return once("", act)
+
+
+@router.get("/{training_id}/events", response_class=EventSourceResponse)
+async def watch_training(run: Run, call: Reader) -> AsyncIterator[Training]:
+    """Server-sent events: the training whenever something has changed, the last one when it has ended."""
+    last: Training | None = None
+    while True:
+        state = await run_in_threadpool(_state, call.records, run)
+        if state != last:
+            yield state
+        if state.finished_at:
+            return
+        last = state
+        await anyio.sleep(POLL_S)
+
+
+def _state(records: Records, run: TrainingRun) -> Training:
+    job = records.get(Job, run.job_id)
+    made = records.find(FineTune, training_run_id=run.id)
+    here = f"/v1/trainings/{run.id}"
+    return Training(
+        id=run.id,
+        status=job.status,
+        progress=job.progress,
+        message=job.message,
+        category=records.get(Category, run.category_id).identifier,
+        base=records.get(BaseModelRef, run.base_id).source,
+        config=run.config,
+        fine_tune_id=made[0].id if made else None,
+        created_at=run.created_at,
+        finished_at=job.finished_at,
+        urls=TrainingUrls(get=here, cancel=f"{here}/cancel", events=f"{here}/events"),
+    )
