@@ -1,7 +1,9 @@
 """The composition root: the only place where implementations are chosen. Loads torch only when a model is asked for."""
 
+import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from packshot.storage.records import SqlRecords
 
 DATABASE = "packshot.db"
+_WORKER = (sys.executable, "-m", "packshot", "worker")
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,14 @@ class Workspace:
         """Starts workers beside this process."""
         from packshot.execution.local import LocalProcesses
 
-        command = [sys.executable, "-m", "packshot", "worker"]
-        return LocalProcesses(command, self.home / "logs", {"PACKSHOT_HOME": str(self.home)})
+        return LocalProcesses(_WORKER, self.home / "logs", {"PACKSHOT_HOME": str(self.home)})
+
+    def workers(self, num_workers: int) -> AbstractContextManager[object]:
+        """So many workers beside this process, which end with it or with the context, whatever comes first."""
+        from packshot.execution.pool import WorkerPool
+
+        command = [*_WORKER, "--wait", "--parent", str(os.getpid())]
+        return WorkerPool(command, num_workers, self.home / "logs" / "workers.log", {"PACKSHOT_HOME": str(self.home)})
 
     @cached_property
     def handlers(self) -> dict[JobKind, Handler]:

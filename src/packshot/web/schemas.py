@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.jobs import JobStatus
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent
+from packshot.domain.references import ReferenceImage
 from packshot.domain.training import TrainingConfig
 
 T = TypeVar("T")
@@ -37,6 +38,14 @@ class NewCategory(Input):
     identifier: str | None = Field(
         default=None, description="What callers write; derived from path and noun when not given."
     )
+
+
+class References(BaseModel):
+    """The curation report: every photo with its verdict, and what would make the set better."""
+
+    images: list[ReferenceImage]
+    advice: list[str]
+    freezable: bool
 
 
 class NewTraining(Input):

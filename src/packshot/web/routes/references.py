@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
-from pydantic import BaseModel
 
 from packshot.domain.errors import InvalidInput, UploadRefused
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
@@ -15,16 +14,9 @@ from packshot.imaging.uploads import MAX_FILES, Intake
 from packshot.services.references import add_references, check_references, freeze_references
 from packshot.web.replies import Idempotent, Reader, Training
 from packshot.web.routes.categories import Called
+from packshot.web.schemas import References
 
 router = APIRouter(prefix="/categories/{identifier}/references", tags=["references"])
-
-
-class References(BaseModel):
-    """The curation report: every photo with its verdict, and what would make the set better."""
-
-    images: list[ReferenceImage]
-    advice: list[str]
-    freezable: bool
 
 
 @router.post(

@@ -1,0 +1,173 @@
+"""What both clients can do, one flow per use. Knows no connection; see ``flows``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from packshot.client.flows import Flow, Method, call, collect, exchange, wait
+from packshot.domain.catalog import Category
+from packshot.domain.errors import InvalidInput
+from packshot.domain.evaluation import Evaluation
+from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.services.catalog import CategorySummary
+from packshot.services.models import Lineage
+from packshot.services.training import TrainingEstimate
+from packshot.web.schemas import ANY_CATEGORY, Alias, GenerationJob, Page, References, Training
+
+
+class Methods:
+    """Categories are named by their identifiers. Raises what ``packshot.domain.errors`` has for each refusal."""
+
+    @Method
+    def create_category(self, path: str, *, class_noun: str, identifier: str | None = None) -> Flow[Category]:
+        """Reserve a path and an identifier for a new category."""
+        body = {"path": path, "class_noun": class_noun, "identifier": identifier}
+        return (yield from call(Category, "POST", "/v1/categories", json=body))
+
+    @Method
+    def categories(self, query: str = "") -> Flow[list[Category]]:
+        """The categories whose names contain ``query``, by path."""
+        return (yield from collect(Page[Category], "/v1/categories", q=query))
+
+    @Method
+    def category(self, identifier: str) -> Flow[CategorySummary]:
+        """One category with its sets, versions and what serves."""
+        return (yield from call(CategorySummary, "GET", f"/v1/categories/{identifier}"))
+
+    @Method
+    def retire_category(self, identifier: str) -> Flow[Category]:
+        """Take a category out of use."""
+        return (yield from call(Category, "POST", f"/v1/categories/{identifier}/retire"))
+
+    @Method
+    def add_references(
+        self, identifier: str, paths: Sequence[Path | str], *, source: str = "", license: str = ""
+    ) -> Flow[list[ReferenceImage]]:
+        """Upload photos: files, zip archives, or folders with their captions and masks. InvalidInput: none there."""
+        options = {"files": _read_files(paths), "data": {"source": source, "license": license}}
+        return (yield from call(list[ReferenceImage], "POST", f"/v1/categories/{identifier}/references", **options))
+
+    @Method
+    def references(self, identifier: str) -> Flow[References]:
+        """The curation report."""
+        return (yield from call(References, "GET", f"/v1/categories/{identifier}/references"))
+
+    @Method
+    def freeze_references(self, identifier: str) -> Flow[ReferenceSet]:
+        """Freeze the accepted photos into an immutable set."""
+        return (yield from call(ReferenceSet, "POST", f"/v1/categories/{identifier}/references/freeze"))
+
+    @Method
+    def estimate_training(
+        self, category: str, *, base: str = EMBEDDED_BASE, **config: str | int | float | bool
+    ) -> Flow[TrainingEstimate]:
+        """What ``train`` with the same arguments would cost; nothing is recorded."""
+        body = {"category": category, "base": base, "config": config, "dry_run": True}
+        return (yield from call(TrainingEstimate, "POST", "/v1/trainings", json=body))
+
+    @Method
+    def train(self, category: str, *, base: str = EMBEDDED_BASE, **config: str | int | float | bool) -> Flow[Training]:
+        """Queue a training of the newest frozen set; see it through with ``wait_for_training``."""
+        body = {"category": category, "base": base, "config": config}
+        return (yield from call(Training, "POST", "/v1/trainings", json=body))
+
+    @Method
+    def training(self, training_id: str) -> Flow[Training]:
+        """Where a training stands."""
+        return (yield from call(Training, "GET", f"/v1/trainings/{training_id}"))
+
+    @Method
+    def wait_for_training(
+        self, training_id: str, *, report: Callable[[Training], None] = lambda _: None, poll_s: float = 1.0
+    ) -> Flow[Training]:
+        """The training once it has succeeded; ``report`` is told each change. JobFailed: it failed or was canceled."""
+        return (yield from wait(Training, f"/v1/trainings/{training_id}", report, poll_s))
+
+    @Method
+    def cancel_training(self, training_id: str) -> Flow[Training]:
+        """End a training that waits or runs."""
+        return (yield from call(Training, "POST", f"/v1/trainings/{training_id}/cancel"))
+
+    @Method
+    def fine_tunes(self, category: str) -> Flow[list[FineTune]]:
+        """The versions of a category, the oldest first."""
+        return (yield from collect(Page[FineTune], "/v1/fine-tunes", category=category))
+
+    @Method
+    def lineage(self, image_or_fine_tune_id: str) -> Flow[Lineage]:
+        """Where an image or a fine-tune comes from, back to the reference photos."""
+        kind = "images" if image_or_fine_tune_id.startswith("img_") else "fine-tunes"
+        return (yield from call(Lineage, "GET", f"/v1/{kind}/{image_or_fine_tune_id}/lineage"))
+
+    @Method
+    def evaluations(self, fine_tune_id: str) -> Flow[list[Evaluation]]:
+        """The evaluations of a version, the oldest first."""
+        return (yield from collect(Page[Evaluation], f"/v1/fine-tunes/{fine_tune_id}/evaluations"))
+
+    @Method
+    def promote(self, category: str, fine_tune_id: str, *, reason: str = "") -> Flow[AliasEvent]:
+        """Put a fine-tune into service."""
+        body = {"fine_tune_id": fine_tune_id, "reason": reason}
+        return (yield from call(AliasEvent, "POST", f"/v1/categories/{category}/alias/promote", json=body))
+
+    @Method
+    def rollback(self, category: str, *, reason: str = "") -> Flow[AliasEvent]:
+        """Put the version back into service that served before."""
+        body = {"reason": reason}
+        return (yield from call(AliasEvent, "POST", f"/v1/categories/{category}/alias/rollback", json=body))
+
+    @Method
+    def alias(self, category: str) -> Flow[Alias]:
+        """What serves a category, and the history of that."""
+        return (yield from call(Alias, "GET", f"/v1/categories/{category}/alias"))
+
+    @Method
+    def start_generation(
+        self, prompt: str, *, model: str = ANY_CATEGORY, **settings: str | int | float
+    ) -> Flow[GenerationJob]:
+        """Queue a request for pictures; ``settings`` are the other keys of ``POST /v1/generations``."""
+        body = {"prompt": prompt, "model": model, **settings}
+        return (yield from call(GenerationJob, "POST", "/v1/generations", json=body))
+
+    @Method
+    def generation(self, generation_id: str) -> Flow[GenerationJob]:
+        """Where a request stands, and its pictures once they are made."""
+        return (yield from call(GenerationJob, "GET", f"/v1/generations/{generation_id}"))
+
+    @Method
+    def cancel_generation(self, generation_id: str) -> Flow[GenerationJob]:
+        """End a request that waits or runs."""
+        return (yield from call(GenerationJob, "POST", f"/v1/generations/{generation_id}/cancel"))
+
+    @Method
+    def generate(
+        self, prompt: str, *, model: str = ANY_CATEGORY, poll_s: float = 0.5, **settings: str | int | float
+    ) -> Flow[list[bytes]]:
+        """The PNGs that answer ``prompt``. JobFailed: they could not be made."""
+        body = {"prompt": prompt, "model": model, **settings}
+        asked = yield from call(GenerationJob, "POST", "/v1/generations", json=body)
+        made = yield from wait(GenerationJob, asked.urls.get, lambda _: None, poll_s)
+        pngs: list[bytes] = []
+        for image in made.images:
+            pngs.append((yield from exchange("GET", image.url)).content)
+        return pngs
+
+    @Method
+    def image(self, image_id: str) -> Flow[bytes]:
+        """A picture as PNG, with its recipe inside."""
+        return (yield from exchange("GET", f"/v1/images/{image_id}")).content
+
+    @Method
+    def bases(self) -> Flow[list[BaseModelRef]]:
+        """The base models that the operator has registered."""
+        return (yield from collect(Page[BaseModelRef], "/v1/bases"))
+
+
+def _read_files(paths: Sequence[Path | str]) -> list[tuple[str, tuple[str, bytes]]]:
+    found: list[Path] = []
+    for path in map(Path, paths):
+        found += sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    try:
+        return [("files", (each.name, each.read_bytes())) for each in found if not each.name.startswith(".")]
+    except OSError as error:
+        raise InvalidInput(f"cannot read {error.filename} ({error.strerror})") from error
