@@ -33,6 +33,12 @@ JUDGE_FILES = {
     EMBEDDER: ("config.json", "preprocessor_config.json", "model.safetensors"),
     CLIP: ("config.json", "preprocessor_config.json", "model.safetensors", "tokenizer_config.json"),
 }
+RUNS = {
+    "autoencoder": "autoencoder",
+    "text encoder and UNet": "base_run",
+    "judge: embedder": "judge/embedder_run",
+    "judge: CLIP": "judge/clip_run",
+}
 LOCAL_NAMES = ("_name_or_path", "name_or_path")
 
 
@@ -209,7 +215,7 @@ def part_rows(weights: Path) -> Iterable[tuple[str, str, str]]:
 
 def training_rows(work: Path) -> Iterable[tuple[str, int, str, str]]:
     """What the loss logs end with."""
-    for name, folder in (("autoencoder", "autoencoder"), ("text encoder and UNet", "base_run")):
+    for name, folder in RUNS.items():
         last = json_lines(work / folder / "losses.jsonl")[-1]
         losses = {key: value for key, value in last.items() if key not in ("step", "spent_s", "gradient_norm")}
         validation = work / folder / "validation.jsonl"

@@ -44,6 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "check/report.json": {"class": 0.93},
         "autoencoder/losses.jsonl": {"pyramid": 0.1161, "kl": 3.2, "step": 13775, "spent_s": 3600.0},
         "base_run/losses.jsonl": {"loss": 0.11712, "gradient_norm": 0.2, "step": 2250, "spent_s": 5400.0},
+        "judge/embedder_run/losses.jsonl": {"loss": 1.5, "step": 900, "spent_s": 720.0},
+        "judge/clip_run/losses.jsonl": {"loss": 2.25, "step": 800, "spent_s": 720.0},
         "base_run/validation.jsonl": {"step": 2200, "minutes": 88.0, "loss": 0.12345},
         "corpus/index.jsonl": {"source": "photo", "split": "held-out"},
     }.items():
@@ -130,6 +132,7 @@ def test_the_model_card_follows_the_conventions_and_gives_the_figures(trained: P
         "| autoencoder | psnr photo | 24.91 |", "| judge | top1: photos | 0.8125 |", "| judge | pairs | 400 |",
         "| check | class | 0.93 |", "| autoencoder | 13775 | 60 | pyramid 0.1161, kl 3.2 |",
         "| text encoder and UNet | 2250 | 90 | loss 0.1171, validation 0.1235 |", "| photos | 0 | 0 | 1 |",
+        "| judge: embedder | 900 | 12 | loss 1.5 |", "| judge: CLIP | 800 | 12 | loss 2.25 |",
     ):  # fmt: skip
         assert part in text, part
     assert "$" not in text
