@@ -109,7 +109,7 @@ def test_the_asynchronous_client_does_the_same(platform):
 def test_a_refusal_is_the_error_that_the_service_raises(platform, client):
     client.create_category("apple/fuji", class_noun="apple")
     for error, act in (
-        (IdentifierTaken, lambda: client.create_category("b", class_noun="apple", identifier="acme_fuj1_apple")),
+        (IdentifierTaken, lambda: client.create_category("b", class_noun="apple", identifier="acme_fuji_apple")),
         (NotFound, lambda: client.category("acme_gala_apple")),
         (NothingServing, lambda: client.generate(PROMPT)),
         (KeyRefused, lambda: Client(key="wrong", http=platform.client).categories()),

@@ -222,7 +222,7 @@ def test_a_queued_request_gives_the_pictures_that_a_direct_one_gives(space, serv
 
 def test_the_version_is_settled_when_the_request_is_queued(space, category, served):
     generation = planned(space)
-    promote(space.records, space.fine_tune(category, seed=1))
+    promote(space.records, space.fine_tune(category, seed=1), reason="a test")
     assert worked(space, generation).status is JobStatus.SUCCEEDED
     assert space.records.get(Generation, generation.id).fine_tune_id == served.id
     assert space.generator.prompts == [f"{served.trained_phrase} on a wooden table"]
