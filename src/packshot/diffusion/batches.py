@@ -28,7 +28,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The first ``num_instances`` rows of everything are instances, the others class images.
+    """Pictures of one shape. The first ``num_instances`` rows of everything are instances, the others class images.
 
     ``latents`` and ``noise`` are (batch, channels, h, w), ``frames`` (batch, 6); ``weights``, (num_instances, 1, h, w),
     tell how much each cell of an instance counts.
@@ -52,34 +52,47 @@ class BatchPlan:
     config: TrainingConfig
     draw_timesteps: Callable[[int, torch.Generator], Tensor]
 
-    def batch(self, step: int) -> Batch:
-        """The batch of ``step`` (from 0).
+    def batch(self, step: int) -> list[Batch]:
+        """The batch of ``step`` (from 0), in one part for each shape of latents.
 
         Everything random is drawn at every step in one order, whether it is used or not, so that no setting shifts
-        another's draws: caption dropout, mirroring, latents, noise, time steps.
+        another's draws: caption dropout, mirroring, latents, noise, time steps, noise offset.
         """
         chosen = self._chosen(step)
         generator = stream(self.config.seed, "step", step)
-        shape = (len(chosen), *chosen[0].latents.mean.shape)
+        shapes = [tuple(example.latents.mean.shape) for example in chosen]
+        largest = (len(chosen), *(max(lengths) for lengths in zip(*shapes, strict=True)))
         dropped = torch.rand(len(chosen), generator=generator) < self.config.caption_dropout
         dropped[self.config.batch_size :] = False  # a class image without its class prompt would preserve nothing
         mirrored = torch.rand(len(chosen), generator=generator) < 0.5
-        sampled = torch.randn(shape, generator=generator)
-        noise = torch.randn(shape, generator=generator)
+        sampled = torch.randn(largest, generator=generator)
+        noise = torch.randn(largest, generator=generator)
         timesteps = self.draw_timesteps(len(chosen), generator)
+        offsets = torch.randn((*largest[:2], 1, 1), generator=generator)
+        if self.config.noise_offset:
+            noise += self.config.noise_offset * offsets
         flips = [bool(flip) and self.config.horizontal_flip for flip in mirrored]
-        used = [_distribution(example, flip) for example, flip in zip(chosen, flips, strict=True)]
-        size = self.config.batch_size
-        weights = [self._weights(*pair) for pair in zip(chosen[:size], flips[:size], strict=True)]
-        return Batch(
-            latents=torch.stack([each.mean + each.std * draw for each, draw in zip(used, sampled, strict=True)]),
-            noise=noise,
-            timesteps=timesteps,
-            prompts=tuple("" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)),
-            frames=torch.tensor([example.frame for example in chosen], dtype=torch.float32),
-            weights=torch.stack(weights),
-            num_instances=size,
-        )
+        prompts = ["" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)]
+
+        def part(shape: tuple[int, ...]) -> Batch:
+            rows = [row for row, of_row in enumerate(shapes) if of_row == shape]
+            used = [_distribution(chosen[row], flips[row]) for row in rows]
+            cells = slice(shape[1]), slice(shape[2])
+            instances = [row for row in rows if row < self.config.batch_size]
+            weights = [self._weights(chosen[row], flips[row]) for row in instances]
+            return Batch(
+                latents=torch.stack(
+                    [each.mean + each.std * sampled[row, :, *cells] for each, row in zip(used, rows, strict=True)]
+                ),
+                noise=noise[rows][:, :, *cells],
+                timesteps=timesteps[rows],
+                prompts=tuple(prompts[row] for row in rows),
+                frames=torch.tensor([chosen[row].frame for row in rows], dtype=torch.float32),
+                weights=torch.stack(weights) if weights else torch.empty(0, 1, *shape[1:]),
+                num_instances=len(instances),
+            )
+
+        return [part(shape) for shape in dict.fromkeys(shapes)]
 
     def _chosen(self, step: int) -> list[Example]:
         size, seed = self.config.batch_size, self.config.seed

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from packshot.diffusion.durable import write_file
-from packshot.diffusion.pictures import pixels_from_png
+from packshot.diffusion.pictures import Size, pixels_from_png
 from packshot.diffusion.protocols import Family, LatentDistribution
 
 
@@ -23,22 +23,23 @@ def cache_key(**parts: str | int | float) -> str:
 
 
 class LatentCache:
-    """Latent distributions of pictures, one file each: by base, picture, resolution and mirroring."""
+    """Latent distributions of pictures, one file each: by base, picture, size and mirroring."""
 
     def __init__(self, folder: Path, base: Family, base_digest: str) -> None:
         self._folder = folder
         self._base = base
         self._base_digest = base_digest
 
-    def latents(self, png: bytes, resolution: int, *, mirrored: bool) -> LatentDistribution:
-        """The latents of a picture's middle square, encoded on its own so that they depend on nothing else."""
+    def latents(self, png: bytes, size: Size, *, mirrored: bool) -> LatentDistribution:
+        """The latents of a picture's middle, encoded on its own so that they depend on nothing else."""
         picture = hashlib.sha256(png).hexdigest()
-        key = cache_key(base=self._base_digest, picture=picture, resolution=resolution, mirrored=mirrored)
-        found = _tensors(self._folder / f"{key}.safetensors", lambda: self._encode(png, resolution, mirrored))
+        width, height = size
+        key = cache_key(base=self._base_digest, picture=picture, width=width, height=height, mirrored=mirrored)
+        found = _tensors(self._folder / f"{key}.safetensors", lambda: self._encode(png, size, mirrored))
         return LatentDistribution(mean=found["mean"], std=found["std"])
 
-    def _encode(self, png: bytes, resolution: int, mirrored: bool) -> dict[str, Tensor]:
-        pixels = pixels_from_png(png, resolution)
+    def _encode(self, png: bytes, size: Size, mirrored: bool) -> dict[str, Tensor]:
+        pixels = pixels_from_png(png, size)
         distribution = self._base.encode_pixels(pixels.flip(-1) if mirrored else pixels)
         return {"mean": distribution.mean.contiguous(), "std": distribution.std.contiguous()}
 

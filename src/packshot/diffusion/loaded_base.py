@@ -16,8 +16,8 @@ from packshot.domain.errors import InvalidInput
 class LoadedBase:
     """The parts of ``Family`` that do not differ between families. All weights are frozen.
 
-    ``patch`` is the edge, in latent cells, of what the denoiser reads as one; ``sample_size`` is the edge of its
-    native latents.
+    ``patch`` is the edge, in latent cells, of what the denoiser reads as one, and ``coarsest`` that of the coarsest
+    it computes with; ``sample_size`` is the edge of its native latents.
     """
 
     prefix: ClassVar[str]
@@ -33,6 +33,7 @@ class LoadedBase:
         process: NoiseProcess,
         sample_size: int,
         patch: int,
+        coarsest: int,
         device: torch.device,
     ) -> None:
         self.device = device
@@ -42,6 +43,7 @@ class LoadedBase:
         self._trainable = tuple(trainable_text_encoders)
         self._process = process
         self._patch = patch
+        self.cell = codec.factor * coarsest
         self.resolution = codec.factor * sample_size
 
     @property

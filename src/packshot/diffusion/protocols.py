@@ -71,11 +71,13 @@ class NoiseProcess(Protocol):
 class Family(Protocol):
     """A loaded base: how it encodes pictures and prompts, adds noise and predicts. All weights are frozen.
 
-    ``embeds_guidance``: the denoiser itself reads the guidance scale, so that no negative prompt takes part.
+    ``embeds_guidance``: the denoiser itself reads the guidance scale, so that no negative prompt takes part. ``cell``:
+    width and height in pixels must be multiples of it where they are ours to choose.
     """
 
     device: torch.device
     resolution: int
+    cell: int
     embeds_guidance: bool
 
     @property

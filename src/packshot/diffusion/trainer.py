@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from packshot.diffusion.bases import DiffusersBaseModels
@@ -17,7 +19,8 @@ from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.metrics import MetricsLog
-from packshot.diffusion.pictures import frame_of_png, mask_from_png
+from packshot.diffusion.optimizers import check_installed
+from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import TOKEN_PREFIX, Family
 from packshot.diffusion.weights import WEIGHTS_FILE, WeightsHeader, write_weights
 from packshot.domain.errors import Interrupted
@@ -49,6 +52,7 @@ class DiffusersTrainer:
         """
 
         check_supported(task.config, task.base.family)
+        check_installed(task.config.optimizer)
 
         def check_stop() -> None:
             if stop():
@@ -109,13 +113,14 @@ def _encode(
     encoded: list[Example] = []
     for number, (png, prompt, source) in enumerate(sources):
         check_stop()
+        size = bucket(png, resolution, base.cell) if config.aspect_ratio_buckets else (resolution, resolution)
         encoded.append(
             Example(
-                latents=cache.latents(png, resolution, mirrored=False),
-                mirrored=cache.latents(png, resolution, mirrored=True) if config.horizontal_flip else None,
+                latents=cache.latents(png, size, mirrored=False),
+                mirrored=cache.latents(png, size, mirrored=True) if config.horizontal_flip else None,
                 prompt=prompt,
-                frame=frame_of_png(png, resolution),
-                mask=_mask(source, resolution, base),
+                frame=frame_of_png(png, size),
+                mask=_mask(source, size, base),
             )
         )
         report(Progress(phase=ENCODING, step=number + 1, num_steps=len(sources)))
@@ -123,11 +128,11 @@ def _encode(
     return encoded[:count], encoded[count:]
 
 
-def _mask(source: TrainingExample | None, resolution: int, base: Family) -> Tensor | None:
-    """The product's share of each latent cell; None without a mask, or where it marks nothing in the middle square."""
+def _mask(source: TrainingExample | None, size: Size, base: Family) -> Tensor | None:
+    """The product's share of each latent cell; None without a mask, or where it marks nothing in the middle."""
     if source is None or source.mask is None:
         return None
-    mask = mask_from_png(source.mask, resolution, base.latent_shape(resolution, resolution)[1:])
+    mask = mask_from_png(source.mask, size, base.latent_shape(*size)[1:])
     return mask if mask.any() else None
 
 
@@ -156,12 +161,23 @@ def _learn(
             checkpoints=Checkpoints(task.workdir / "checkpoints", _run_digest(task)),
             metrics=MetricsLog(task.workdir / "metrics.jsonl"),
         )
-        loop.run(report, stop)
-        learned = attachment.parameters | {TOKEN_PREFIX + name: row for name, row in rows.items()}
-        weights = write_weights(_header(task), learned)
+        with _recomputed_activations(base.denoiser) if task.config.gradient_checkpointing else nullcontext():
+            learned = loop.run(report, stop)
+        weights = write_weights(_header(task), {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(learned))
     finally:
         attachment.detach()
     return TrainedWeights(files={WEIGHTS_FILE: weights}, metrics=tuple(loop.metrics.rows))
+
+
+@contextmanager
+def _recomputed_activations(denoiser: nn.Module) -> Iterator[None]:
+    """Within the context the backward pass computes activations anew, which saves memory and costs time."""
+    assert isinstance(denoiser, ModelMixin)
+    denoiser.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        denoiser.disable_gradient_checkpointing()
 
 
 def _header(task: TrainingTask) -> WeightsHeader:

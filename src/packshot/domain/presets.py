@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import Method, MixedPrecision, Targets, TrainingConfig
 
 # Families that learn a flow from pictures to noise, which has no signal-to-noise weighting.
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
@@ -34,7 +34,12 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
     },
     Method.LORA: _ADAPTERS,
     Method.PIVOTAL: _ADAPTERS,
-    Method.TEXTUAL_INVERSION: {"steps": 3000, "batch_size": 1, "token_learning_rate": 5e-4},
+    Method.TEXTUAL_INVERSION: {
+        "steps": 3000,
+        "batch_size": 1,
+        "gradient_accumulation_steps": 4,
+        "token_learning_rate": 5e-4,
+    },
     Method.HYPERNETWORK: {"steps": 2000, "batch_size": 1, "learning_rate": 5e-5, "rank": 64},
 }
 _SMALL: Mapping[Method, Defaults] = {
@@ -46,8 +51,13 @@ _SMALL: Mapping[Method, Defaults] = {
 }
 # What a family's recipes say otherwise at full size, for adapters.
 _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
-    "stable-diffusion-xl": {"text_encoder_learning_rate": 5e-6},
-    "flux": {"rank": 16, "resolution": 512},
+    "stable-diffusion-xl": {"gradient_accumulation_steps": 4, "text_encoder_learning_rate": 5e-6},
+    "flux": {
+        "gradient_accumulation_steps": 4,
+        "mixed_precision": MixedPrecision.BF16,
+        "rank": 16,
+        "resolution": 512,
+    },
 }
 
 

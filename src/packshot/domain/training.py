@@ -40,6 +40,30 @@ class Targets(StrEnum):
     ALL = "all"
 
 
+class OptimizerKind(StrEnum):
+    """Which optimiser takes the steps."""
+
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw_8bit"
+    PRODIGY = "prodigy"
+
+
+class Schedule(StrEnum):
+    """How the learning rates go on after warm-up."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+    LINEAR = "linear"
+
+
+class MixedPrecision(StrEnum):
+    """Which floats the forward pass computes with; weights and optimiser state stay in 32 bits."""
+
+    NO = "no"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Everything that decides a run's result besides base, reference set and code.
@@ -51,13 +75,22 @@ class TrainingConfig:
         method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone), full,
             textual_inversion (the token alone) or hypernetwork (networks before the prompt's keys and values).
         steps: Optimiser steps.
-        batch_size: Instance images in a step.
+        batch_size: Instance images in a batch.
+        gradient_accumulation_steps: Batches whose gradients are averaged for one optimiser step.
+        gradient_checkpointing: Whether the denoiser's activations are computed anew for the backward pass, which takes
+            less memory and more time.
+        mixed_precision: Floats of the forward pass: no (32 bits), bf16 or fp16; fp16 scales the loss.
+        optimizer: adamw, adamw_8bit (needs bitsandbytes) or prodigy (refused: no dependency has it).
+        learning_rate_schedule: constant, or falling to 0 by the last step: linear or cosine.
+        warmup_steps: Steps in which the learning rates rise to their full height.
         learning_rate: AdamW's, for everything but what the next two name.
         text_encoder_learning_rate: AdamW's, for text encoders that learn; 0 = learning_rate.
         token_learning_rate: AdamW's, for the token's embedding where it learns: pivotal, textual_inversion, and full with
             train_text_encoder.
         weight_decay: AdamW's; the token is never decayed.
         max_gradient_norm: Gradients are clipped to this norm.
+        ema_decay: Share that a moving average of what learns keeps at each step; the average is saved. 0 = off.
+        noise_offset: Share of noise that is equal all over a channel, so that dark and bright pictures are learned.
         snr_gamma: min-SNR weight of the instance loss (Hang et al. 2023); 0 = off.
         num_vectors: Embeddings that the token stands for, 1 to 8.
         rank: Rank of the low-rank adapters, and their alpha; width of a hypernetwork's hidden layers.
@@ -65,6 +98,8 @@ class TrainingConfig:
         targets: Layers with adapters: attention, or all (attention, feed-forward and ResNet convolutions).
         train_text_encoder: Whether the text encoders learn too (pivotal, lora, full); a T5 encoder never does.
         resolution: Edge of the training images in pixels; 0 = the base's own.
+        aspect_ratio_buckets: Whether photos keep about their own shape, at the area of the resolution, instead of being
+            cut to squares.
         horizontal_flip: Whether images are mirrored at random; switch it off for labels with text.
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
@@ -79,11 +114,19 @@ class TrainingConfig:
     method: Method = Method.PIVOTAL
     steps: int = 200
     batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    mixed_precision: MixedPrecision = MixedPrecision.NO
+    optimizer: OptimizerKind = OptimizerKind.ADAMW
+    learning_rate_schedule: Schedule = Schedule.CONSTANT
+    warmup_steps: int = 0
     learning_rate: float = 1e-3
     text_encoder_learning_rate: float = 0.0
     token_learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     max_gradient_norm: float = 1.0
+    ema_decay: float = 0.0
+    noise_offset: float = 0.0
     snr_gamma: float = 5.0
     num_vectors: int = 1
     rank: int = 16
@@ -91,6 +134,7 @@ class TrainingConfig:
     targets: Targets = Targets.ALL
     train_text_encoder: bool = False
     resolution: int = 0
+    aspect_ratio_buckets: bool = False
     horizontal_flip: bool = True
     caption_dropout: float = 0.0
     background_weight: float = 1.0
@@ -155,11 +199,15 @@ class TrainingConfig:
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("steps", 1, 1_000_000),
     ("batch_size", 1, 1024),
+    ("gradient_accumulation_steps", 1, 1024),
+    ("warmup_steps", 0, 1_000_000),
     ("learning_rate", 0.0, 1.0),
     ("text_encoder_learning_rate", 0.0, 1.0),
     ("token_learning_rate", 0.0, 1.0),
     ("weight_decay", 0.0, 1.0),
     ("max_gradient_norm", 1e-6, 1e6),
+    ("ema_decay", 0.0, 0.999999),
+    ("noise_offset", 0.0, 1.0),
     ("snr_gamma", 0.0, 1000.0),
     ("num_vectors", 1, 8),
     ("rank", 1, 1024),

@@ -31,6 +31,8 @@ from packshot.domain.errors import InvalidConfiguration, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.training import Method
 
+SIZE = (RESOLUTION, RESOLUTION)
+
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
@@ -89,7 +91,7 @@ def test_the_generator_runs_the_same_sampling(base: Family, of_family: Studio) -
         seed=7, inference_steps=STEPS, guidance_scale=GUIDANCE, width=RESOLUTION, height=RESOLUTION
     )
     (found,) = of_family.generator.generate(of_family.base, None, ["an apple"], sampling, report=silent)
-    pixels = [pixels_from_png(each, RESOLUTION) for each in (found, png_from_pixels(expected))]
+    pixels = [pixels_from_png(each, SIZE) for each in (found, png_from_pixels(expected))]
     assert (pixels[0] - pixels[1]).abs().max() <= 1.01 / 127.5
 
 
@@ -97,7 +99,7 @@ def test_latents_go_through_the_autoencoder_as_the_pipeline_scales_them(
     family: str, base: Family, of_family: Studio
 ) -> None:
     vae = plain_pipeline(of_family.folder, family).vae
-    pixels = pixels_from_png(png(0), RESOLUTION)
+    pixels = pixels_from_png(png(0), SIZE)
     with torch.no_grad():
         posterior = vae.encode(pixels[None]).latent_dist
     shift = getattr(vae.config, "shift_factor", None) or 0.0
@@ -176,8 +178,8 @@ def test_packing_is_undone_by_unpacking() -> None:
 
 def test_sdxl_is_told_how_the_picture_was_cut(family_studios: dict[str, Studio]) -> None:
     of_family = family_studios["stable-diffusion-xl"]
-    assert frame_of_png(png(0, size=(20, 18)), RESOLUTION) == (18, 20, 0, 0, RESOLUTION, RESOLUTION)
-    assert frame_of_png(png(0, size=(40, 90)), RESOLUTION) == (90, 40, 10, 0, RESOLUTION, RESOLUTION)
+    assert frame_of_png(png(0, size=(20, 18)), SIZE) == (18, 20, 0, 0, RESOLUTION, RESOLUTION)
+    assert frame_of_png(png(0, size=(40, 90)), SIZE) == (90, 40, 10, 0, RESOLUTION, RESOLUTION)
     noisy = torch.randn(1, 4, EDGE, EDGE, generator=torch.Generator().manual_seed(0))
     with of_family.bases.borrow(of_family.base) as base, torch.no_grad():
         told = base.encode_prompts(["an apple"])

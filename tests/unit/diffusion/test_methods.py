@@ -92,6 +92,17 @@ def test_textual_inversion_learns_the_tokens_rows_alone(
     assert (moved > 1e-3).all()
 
 
+def test_a_textual_inversion_whose_captions_were_all_dropped_learns_nothing(
+    studio: Studio, cachedir: Path, tmp_path: Path
+) -> None:
+    """Then no prompt of the step names the token, and there is no gradient at all."""
+    config = replace(QUICK, method=Method.TEXTUAL_INVERSION, steps=2, batch_size=1, caption_dropout=0.95, seed=1)
+    tensors = weights_of(studio, tmp_path, config, cachedir)
+    with studio.bases.borrow(studio.base) as base:
+        start = base.initial_rows("apple", config.seed, 1)["text_encoder"]
+    assert torch.equal(tensors["token.text_encoder"], start)
+
+
 @pytest.mark.parametrize("rows", [torch.zeros(1, 15), torch.zeros(0, 16), torch.zeros(16)])
 def test_rows_of_another_width_are_refused(rows: Tensor, studio: Studio, cachedir: Path, tmp_path: Path) -> None:
     of = task(studio, tmp_path, config=replace(QUICK, steps=1, method=Method.TEXTUAL_INVERSION), cachedir=cachedir)

@@ -143,9 +143,9 @@ def test_the_prior_terms_gradient_is_that_of_the_term_alone(
     batch_size: int, pair: Pair, family_studios: dict[str, Studio]
 ) -> None:
     with running(family_studios[pair.family], pair.config(batch_size)) as loop:
-        batch = loop.plan.batch(2)
-        whole = gradients(loop, loop.losses(batch).total)
-        instance = gradients(loop, loop.losses(only_instances(batch)).total)
+        (batch,) = loop.plan.batch(2)
+        whole = gradients(loop, loop.losses([batch]).total)
+        instance = gradients(loop, loop.losses([only_instances(batch)]).total)
         alone = gradients(loop, prior_alone(loop.base, batch))
     learns_from_prior = any(each.abs().max() > 1e-5 for each in alone.values())
     assert learns_from_prior is (pair.method is not Method.TEXTUAL_INVERSION)
@@ -170,8 +170,8 @@ def test_every_picture_is_predicted_with_its_own_prompt(
 
         monkeypatch.setattr(loop.base, "predict", spy)
         for step in range(3):
-            batch = loop.plan.batch(step)
-            loop.losses(batch)
+            (batch,) = loop.plan.batch(step)
+            loop.losses([batch])
             for number, latents in enumerate(batch.latents):
                 (own,) = (each for each in examples if torch.equal(each.latents.mean, latents))
                 expected = told_alone(loop.base, own.prompt, torch.tensor(own.frame, dtype=torch.float32))

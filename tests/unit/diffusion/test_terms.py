@@ -22,8 +22,8 @@ CLASS_PROMPT = "a photo of an apple"
 EDGE = 8
 
 
-def example(seed: int, prompt: str, mask: Tensor | None = None) -> Example:
-    mean = torch.randn(4, EDGE, EDGE, generator=torch.Generator().manual_seed(seed))
+def example(seed: int, prompt: str, mask: Tensor | None = None, width: int = EDGE) -> Example:
+    mean = torch.randn(4, EDGE, width, generator=torch.Generator().manual_seed(seed))
     latents = LatentDistribution(mean=mean, std=torch.full_like(mean, 0.1))
     mirrored = LatentDistribution(mean=mean.flip(-1), std=latents.std)
     return Example(latents=latents, mirrored=mirrored, prompt=prompt, mask=mask, frame=(16, 16, 0, 0, 16, 16))
@@ -85,7 +85,7 @@ def test_every_row_of_a_batch_has_the_prompt_of_its_own_picture(batch_size: int,
     )
     dropped = 0
     for step in range(30):
-        batch = sharp.batch(step)
+        (batch,) = sharp.batch(step)
         assert batch.num_instances == batch_size == len(batch.latents) - batch_size
         for number, (latents, prompt) in enumerate(zip(batch.latents, batch.prompts, strict=True)):
             own = pictures[latents.contiguous().numpy().tobytes()]
@@ -106,15 +106,15 @@ def without_deviation(each: Example) -> Example:
 def test_an_epoch_visits_every_example_once() -> None:
     batches = plan(replace(CONFIG, batch_size=1, horizontal_flip=False))
     for first in (0, 5, 10):
-        assert len({batches.batch(step).prompts[0] for step in range(first, first + 5)}) == 5
+        assert len({batches.batch(step)[0].prompts[0] for step in range(first, first + 5)}) == 5
 
 
 def test_the_prior_terms_gradient_is_that_of_the_term_alone(studio: Studio) -> None:
     config = replace(CONFIG, prior_weight=0.7)
     with loop(studio, config, plan(config)) as running:
-        batch = running.plan.batch(0)
-        whole = gradients(running, running.losses(batch).total)
-        instance = gradients(running, running.losses(only_instances(batch)).total)
+        (batch,) = running.plan.batch(0)
+        whole = gradients(running, running.losses([batch]).total)
+        instance = gradients(running, running.losses([only_instances(batch)]).total)
         size = batch.num_instances
         base = running.base
         noisy = base.add_noise(batch.latents[size:], batch.noise[size:], batch.timesteps[size:])
@@ -145,12 +145,12 @@ def test_what_lies_outside_the_mask_is_not_learned(
     mask[..., : EDGE // 2] = 1
     config = replace(CONFIG, background_weight=background_weight, horizontal_flip=False, prior_weight=0.0)
     with loop(studio, config, plan(config, mask=mask, num_class=0)) as running:
-        batch = running.plan.batch(0)
+        (batch,) = running.plan.batch(0)
         found = []
         for background in (0.0, 50.0):
             target = batch.noise + background * (1 - mask)
             monkeypatch.setattr(running.base, "target", lambda *_, target=target: target)
-            losses = running.losses(batch)
+            losses = running.losses([batch])
             found.append((losses.total.item(), gradients(running, losses.total)))
     (plain, one), (moved, other) = found
     assert (plain == moved) is same
@@ -169,3 +169,30 @@ def test_a_small_product_counts_as_much_as_a_large_one(studio: Studio, monkeypat
             losses.append(running.losses(running.plan.batch(0)).total.item())
             monkeypatch.undo()
     assert losses == [4.0, 4.0]
+
+
+def test_the_loss_of_several_shapes_is_the_mean_over_the_pictures(studio: Studio) -> None:
+    config = replace(CONFIG, batch_size=3, prior_weight=0.7)
+    mixed = replace(plan(config), instances=[example(number, PHRASE, width=EDGE + 4 * number) for number in range(3)])
+    with loop(studio, config, mixed) as running:
+        parts = running.plan.batch(0)
+        whole = running.losses(parts)
+        alone = [running.losses([only(part, row)]).instance for part in parts for row in range(part.num_instances)]
+    assert len(parts) == len(alone) == 3
+    assert whole.prior is not None
+    torch.testing.assert_close(whole.instance, torch.stack(alone).mean())
+    torch.testing.assert_close(whole.total, whole.instance + 0.7 * whole.prior)
+
+
+def only(batch: Batch, row: int) -> Batch:
+    one = slice(row, row + 1)
+    return replace(
+        batch,
+        latents=batch.latents[one],
+        noise=batch.noise[one],
+        timesteps=batch.timesteps[one],
+        prompts=batch.prompts[one],
+        frames=batch.frames[one],
+        weights=batch.weights[one],
+        num_instances=1,
+    )

@@ -26,7 +26,7 @@ from safetensors.torch import load
 
 from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import Conflict, Interrupted, InvalidConfiguration, WorkspaceUnusable
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import Method, MixedPrecision, Schedule, Targets, TrainingConfig
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 METHODS = list(Method)
@@ -266,10 +266,16 @@ CHANGES: dict[str, TrainingConfig] = {
     "method": replace(SHORT, method=Method.LORA),
     "steps": replace(SHORT, steps=3),
     "batch_size": replace(SHORT, batch_size=3),
+    "gradient_accumulation_steps": replace(SHORT, gradient_accumulation_steps=2),
+    "mixed_precision": replace(SHORT, mixed_precision=MixedPrecision.BF16),
+    "learning_rate_schedule": replace(SHORT, learning_rate_schedule=Schedule.COSINE),
+    "warmup_steps": replace(SHORT, warmup_steps=1),
     "learning_rate": replace(SHORT, learning_rate=2e-3),
     "token_learning_rate": replace(SHORT, token_learning_rate=2e-2),
     "weight_decay": replace(SHORT, weight_decay=0.5),
     "max_gradient_norm": replace(SHORT, max_gradient_norm=1e-4),
+    "ema_decay": replace(SHORT, ema_decay=0.5),
+    "noise_offset": replace(SHORT, noise_offset=0.1),
     "snr_gamma": replace(SHORT, snr_gamma=0.1),
     "num_vectors": replace(SHORT, num_vectors=2),
     "rank": replace(SHORT, rank=3),
@@ -313,9 +319,14 @@ def test_every_field_of_the_configuration_changes_the_weights(
 
 
 def test_no_field_is_left_untested() -> None:
-    assert set(CHANGES) | {"checkpoint_every_steps", "text_encoder_learning_rate"} == {
-        field.name for field in fields(TrainingConfig)
+    elsewhere = {
+        "checkpoint_every_steps",
+        "text_encoder_learning_rate",
+        "gradient_checkpointing",
+        "optimizer",
+        "aspect_ratio_buckets",
     }
+    assert set(CHANGES) | elsewhere == {field.name for field in fields(TrainingConfig)}
 
 
 @pytest.mark.parametrize(("every", "kept"), [(2, "step-00000006"), (4, "step-00000004")])

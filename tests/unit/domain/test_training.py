@@ -10,6 +10,9 @@ from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
 from packshot.domain.training import (
     Method,
+    MixedPrecision,
+    OptimizerKind,
+    Schedule,
     Targets,
     TrainingConfig,
     class_prompt,
@@ -24,11 +27,15 @@ PHRASE = "<t> apple"
 BOUNDS = {
     "steps": (1, 1_000_000),
     "batch_size": (1, 1024),
+    "gradient_accumulation_steps": (1, 1024),
+    "warmup_steps": (0, 1_000_000),
     "learning_rate": (0, 1),
     "text_encoder_learning_rate": (0, 1),
     "token_learning_rate": (0, 1),
     "weight_decay": (0, 1),
     "max_gradient_norm": (1e-6, 1e6),
+    "ema_decay": (0, 0.999999),
+    "noise_offset": (0, 1),
     "snr_gamma": (0, 1000),
     "num_vectors": (1, 8),
     "rank": (1, 1024),
@@ -42,8 +49,14 @@ BOUNDS = {
     "checkpoint_every_steps": (1, 1_000_000),
     "seed": (0, 2**32 - 1),
 }
-CHOICES = {"method": Method, "targets": Targets}
-SWITCHES = {"train_text_encoder", "horizontal_flip", "use_dora"}
+CHOICES = {
+    "method": Method,
+    "targets": Targets,
+    "optimizer": OptimizerKind,
+    "learning_rate_schedule": Schedule,
+    "mixed_precision": MixedPrecision,
+}
+SWITCHES = {"train_text_encoder", "horizontal_flip", "use_dora", "gradient_checkpointing", "aspect_ratio_buckets"}
 WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
 
 
@@ -161,8 +174,12 @@ def test_a_text_encoder_learns_at_its_own_rate_where_one_is_given():
 @pytest.mark.parametrize(
     ("family", "method", "expected"),
     [
-        ("stable-diffusion-xl", "lora", {"text_encoder_learning_rate": 5e-6, "rank": 4, "resolution": 0}),
-        ("flux", "pivotal", {"rank": 16, "resolution": 512, "snr_gamma": 0.0}),
+        (
+            "stable-diffusion-xl",
+            "lora",
+            {"text_encoder_learning_rate": 5e-6, "gradient_accumulation_steps": 4, "resolution": 0},
+        ),
+        ("flux", "pivotal", {"rank": 16, "resolution": 512, "snr_gamma": 0.0, "mixed_precision": MixedPrecision.BF16}),
         ("flux", "full", {"rank": TrainingConfig.rank, "resolution": 0}),
         ("stable-diffusion-3", "lora", {"rank": 4, "snr_gamma": 0.0}),
     ],

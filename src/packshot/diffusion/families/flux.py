@@ -47,6 +47,7 @@ class Flux(LoadedBase):
             process=process,
             sample_size=SAMPLE_SIZE,
             patch=PATCH,
+            coarsest=PATCH,
             device=device,
         )
         self._clip, self._t5, self._flow = clip, t5, process

@@ -43,6 +43,7 @@ class StableDiffusion3(LoadedBase):
             process=process,
             sample_size=int(transformer.config["sample_size"]),
             patch=int(transformer.config["patch_size"]),
+            coarsest=int(transformer.config["patch_size"]),
             device=device,
         )
         self._clips, self._t5, self._flow = clips, t5, process

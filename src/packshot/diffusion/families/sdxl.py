@@ -45,6 +45,7 @@ class StableDiffusionXL(LoadedBase):
             process=process,
             sample_size=int(unet.config["sample_size"]),
             patch=1,
+            coarsest=2 ** (len(unet.config["block_out_channels"]) - 1),
             device=device,
         )
         self._scheduler_config = scheduler_config

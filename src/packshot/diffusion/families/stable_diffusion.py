@@ -44,6 +44,7 @@ class StableDiffusion(LoadedBase):
             process=process,
             sample_size=int(sample_size[0] if isinstance(sample_size, list | tuple) else sample_size),
             patch=1,
+            coarsest=2 ** (len(unet.config["block_out_channels"]) - 1),
             device=device,
         )
         self._text_encoder = text_encoder

@@ -1,0 +1,145 @@
+"""Optimisers, their learning rates over a run, and their state as tensors. Does not know what learns."""
+
+import importlib.util
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from packshot.diffusion.protocols import ParameterGroup
+from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.training import MixedPrecision, OptimizerKind, Schedule, TrainingConfig
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+_WHOLE = "whole:"  # marks what an optimiser keeps as a Python integer
+_SCALER = "scaler"
+
+
+def check_installed(kind: OptimizerKind) -> None:
+    """Refuse an optimiser that cannot run here.
+
+    Raises:
+        InvalidConfiguration: its library is missing; the message says which, or why there is none.
+    """
+    if kind is OptimizerKind.ADAMW_8BIT and importlib.util.find_spec("bitsandbytes") is None:
+        raise InvalidConfiguration(
+            "optimizer is adamw_8bit, and bitsandbytes is not installed; install it, or set optimizer=adamw"
+        )
+    if kind is OptimizerKind.PRODIGY:
+        raise InvalidConfiguration(
+            "optimizer is prodigy, and Packshot depends on no library that has it; set optimizer=adamw and a "
+            "learning_rate of your own"
+        )
+
+
+class Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), in 32-bit floats or, with bitsandbytes, in 8 bits, on a schedule."""
+
+    def __init__(self, groups: Sequence[ParameterGroup], config: TrainingConfig, device: torch.device) -> None:
+        self._config = config
+        self._parameters = {name: each for group in groups for name, each in group.parameters.items()}
+        options = [
+            {
+                "params": list(group.parameters.values()),
+                "lr": group.learning_rate,
+                "weight_decay": config.weight_decay if group.decays else 0.0,
+            }
+            for group in groups
+            if group.parameters
+        ]
+        self._rates = [group.learning_rate for group in groups if group.parameters]
+        if config.optimizer is OptimizerKind.ADAMW_8BIT:
+            import bitsandbytes  # type: ignore[import-not-found]
+
+            self._optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(options, betas=BETAS, eps=EPSILON)
+        else:
+            fused = device.type in ("cpu", "cuda")
+            self._optimizer = torch.optim.AdamW(options, betas=BETAS, eps=EPSILON, fused=fused)
+        # Half floats have so little range that gradients are scaled up, and a step whose gradients overflow is left out.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision is MixedPrecision.FP16)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients to those of this step."""
+        self._scaler.scale(loss).backward()
+
+    def step(self, step: int) -> float | None:
+        """Clip the gradients and take step number ``step`` (from 0); returns their norm before.
+
+        None means that half floats overflowed, and the step was left out.
+
+        Raises:
+            InvalidConfiguration: a gradient is no number.
+        """
+        learning = [each for each in self._parameters.values() if each.grad is not None]
+        if not learning:
+            return 0.0
+        factor = learning_rate_factor(self._config, step)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(learning, self._config.max_gradient_norm).item()
+        if not math.isfinite(norm) and not self._scaler.is_enabled():
+            raise diverged(self._config, step, f"its gradient norm is {norm}")
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return norm if math.isfinite(norm) else None
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that the next step depends on, beside the parameters, by name."""
+        for name, parameter in self._parameters.items():
+            for key, value in self._optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    yield f"{key}/{name}", value
+                else:
+                    yield f"{_WHOLE}{key}/{name}", torch.tensor(value)
+        for key, value in self._scaler.state_dict().items():
+            yield f"{_SCALER}/{key}", torch.tensor(value, dtype=torch.float64)
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what ``state`` gave."""
+        scaler = self._scaler.state_dict()
+        for key, tensor in state.items():
+            kind, _, name = key.partition("/")
+            if kind == _SCALER:
+                scaler[name] = type(scaler[name])(tensor.item())
+            elif kind.startswith(_WHOLE):
+                self._optimizer.state[self._parameters[name]][kind.removeprefix(_WHOLE)] = int(tensor)
+            else:
+                self._optimizer.state[self._parameters[name]][kind] = _like(self._parameters[name], tensor)
+        if scaler:
+            self._scaler.load_state_dict(scaler)
+
+
+def diverged(config: TrainingConfig, step: int, how: str) -> InvalidConfiguration:
+    """The error of a training whose figures are no numbers any more, at step number ``step`` (from 0)."""
+    return InvalidConfiguration(
+        f"the training diverged at step {step + 1}: {how}; lower learning_rate, which is {config.learning_rate:g}, or "
+        f"token_learning_rate, which is {config.token_learning_rate:g}"
+    )
+
+
+def learning_rate_factor(config: TrainingConfig, step: int) -> float:
+    """What the learning rates are multiplied by at ``step`` (from 0): it rises in warm-up and falls to 0 by the end."""
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return {
+        Schedule.CONSTANT: 1.0,
+        Schedule.LINEAR: 1.0 - done,
+        Schedule.COSINE: (1 + math.cos(math.pi * done)) / 2,
+    }[config.learning_rate_schedule]
+
+
+def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A copy of an optimiser's tensor, where and as it keeps it for this parameter."""
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
