@@ -93,7 +93,7 @@ class Bench:
         self.space, self.network, self.folder, self.resolution = space, network, folder, described.resolution
         self.models = DemoModels(
             records=space.records, blobs=space.blobs, generator=space.generator, judge=space.judge,
-            base=register_base(space.records, described), handlers=space.handlers, lease=space.lease,
+            base=register_base(space.records, described), handlers=space.handlers, tidy=space.tidy, lease=space.lease,
             code_revision=code_revision(), namespace=space.settings.namespace,
         )  # fmt: skip
 
