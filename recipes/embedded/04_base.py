@@ -7,6 +7,7 @@ averaged weights. The rate falls to zero over `--minutes`, counted over all sess
 import argparse
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from torch.nn import functional
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
 from training.run import Run, autocast, load_ema, new_ema, update_ema
-from training.settings import section, work_folder
+from training.settings import REPOSITORY, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+PACKAGED = REPOSITORY / "src/packshot/embedded/weights/base"
 
 
 def main() -> None:
@@ -34,6 +37,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45.0, help="training time over all sessions")
     parser.add_argument("--steps", type=int, help="end after so many steps instead, if they are reached first")
     parser.add_argument("--export", action="store_true", help="no training: save the pipeline of the checkpoint")
+    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged weights, not random ones")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
@@ -43,10 +47,16 @@ def main() -> None:
     corpus = read_corpus(work / "corpus")
     folder = work / "base_run"
     folder.mkdir(exist_ok=True)
+    if arguments.warm_start:
+        take_packaged(work, folder)
     tokenizer = make_tokenizer(corpus, folder / "tokenizer")
     autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder/vae").eval()
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
+    if arguments.warm_start:
+        for name, module in modules.items():
+            packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
+            module.load_state_dict(packaged.state_dict())
 
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, settings["learning_rate"], betas=(0.9, 0.99),
@@ -68,6 +78,13 @@ def main() -> None:
         save_tokenizer(tokenizer, work / "base/tokenizer")
         trainer.draw_sheet(folder / "sheet.png")
         print(f"saved {work / 'base'}; look at {folder / 'sheet.png'}")
+
+
+def take_packaged(work: Path, folder: Path) -> None:
+    """Puts the packaged autoencoder and tokenizer, which the packaged weights need, where none were made here."""
+    for source, target in (("vae", work / "autoencoder/vae"), ("tokenizer", folder / "tokenizer")):
+        if not target.is_dir():
+            shutil.copytree(PACKAGED / source, target)
 
 
 def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -156,7 +173,10 @@ class Trainer:
         run.save()
 
     def loss(self, chosen: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """Min-SNR weighted mean squared error (Hang et al. 2023), timesteps stratified over the batch."""
+        """Min-SNR weighted mean squared error (Hang et al. 2023), timesteps stratified over the batch.
+
+        For velocity the weight does not fall with the signal: the noisiest steps decide what a picture shows, and where.
+        """
         count, total = len(chosen), self.noise.config.num_train_timesteps
         latents = torch.from_numpy(self.latents[chosen, generator.integers(2, size=count)]).float()
         ids = torch.stack([self.caption(index, generator) for index in chosen])
@@ -171,11 +191,11 @@ class Trainer:
         signal = self.noise.alphas_cumprod[timesteps]
         snr = signal / (1 - signal)
         if self.noise.config.prediction_type == "v_prediction":
-            target, scale = self.noise.get_velocity(latents, noise, timesteps), snr + 1
+            target, worth = self.noise.get_velocity(latents, noise, timesteps), snr + 1
         else:
-            target, scale = noise, snr
+            target, worth = noise, snr
         error = functional.mse_loss(predicted, target, reduction="none").mean(dim=(1, 2, 3))
-        return (error * snr.clamp(max=self.settings["min_snr"]) / scale).mean()
+        return (error * worth.clamp(max=self.settings["min_snr"]) / worth).mean()
 
     def caption(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         """Token ids of one of the picture's captions, or of the empty prompt."""
