@@ -6,7 +6,7 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -192,6 +192,7 @@ def _workspace(settings: Settings, records: "SqlRecords") -> Workspace:
     return Workspace(settings=settings, records=records, blobs=ObstoreBlobs.folder(settings.home.absolute() / "blobs"))
 
 
+@cache
 def code_revision() -> str:
     """The version, with the commit where this is a checkout: ``0.1.0+git.1a2b3c4`` (``.dirty`` when changed)."""
     root = Path(__file__).parents[2]

@@ -39,7 +39,11 @@ def list_(as_json: Json = False) -> None:
         for key in keys
     ]
     headings = ["key", "name", "namespace", "scopes", "made", "state"]
-    show(keys, as_json, lambda: table(headings, rows) if rows else "no key yet; make one with: packshot key create")
+    show(
+        keys,
+        as_json,
+        lambda: table(headings, rows) if rows else "no key yet; make one with: packshot key create NAME --scope SCOPE",
+    )
 
 
 @app.command()

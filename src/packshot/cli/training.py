@@ -161,30 +161,29 @@ def worker(
                 return stop() or (parent is not None and os.getppid() != parent)
 
             if job:
-                done.append(
-                    see_through(
-                        space.records,
-                        space.handlers,
-                        job,
-                        lease=space.lease,
-                        report=report,
-                        watch=watching(),
-                        tidy=space.tidy,
-                        stop=stop,
-                    )
+                one = see_through(
+                    space.records,
+                    space.handlers,
+                    job,
+                    lease=space.lease,
+                    report=report,
+                    watch=watching(),
+                    tidy=space.tidy,
+                    stop=stop,
                 )
+                done.append(one)
+                say(f"job {one.id} {one.status} {one.message}".rstrip())
             while not job and not ended():
                 one = work_on_one(
                     space.records, space.handlers, lease=space.lease, report=report, tidy=space.tidy, stop=ended
                 )
                 if one:
                     done.append(one)
+                    say(f"job {one.id} {one.status} {one.message}".rstrip())
                 elif wait:
                     time.sleep(_POLL_S)
                 else:
                     break
-        for each in done:
-            say(f"job {each.id} {each.status} {each.message}".rstrip())
         num_failed = sum(each.status is JobStatus.FAILED for each in done)
         show(
             done,

@@ -105,7 +105,7 @@ class Authenticated:
         if self._dev and not scheme and _is_local(scope):
             return Caller(namespace=self._space.settings.namespace, scopes=tuple(access.Scope))
         raise KeyRefused(
-            "no API key was given; send 'Authorization: Bearer KEY', and make one with: packshot key create NAME"
+            "no API key was given; send 'Authorization: Bearer KEY', and make one with: packshot key create NAME --scope SCOPE"
         )
 
 

@@ -20,7 +20,9 @@ REQUEST_ID = "X-Request-Id"
 
 R = TypeVar("R", bound=Record)
 
-_bearer = HTTPBearer(scheme_name="key", auto_error=False, description="An API key: packshot key create NAME")
+_bearer = HTTPBearer(
+    scheme_name="key", auto_error=False, description="An API key: packshot key create NAME --scope SCOPE"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +50,10 @@ def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Secu
     return Call(space=request.app.state.space, caller=caller)
 
 
-Reader = Annotated[Call, Security(_call, scopes=[Scope.READ.value])]
-Generating = Annotated[Call, Security(_call, scopes=[Scope.GENERATE.value])]
-Training = Annotated[Call, Security(_call, scopes=[Scope.TRAIN.value])]
-Admin = Annotated[Call, Security(_call, scopes=[Scope.ADMIN.value])]
+MayRead = Annotated[Call, Security(_call, scopes=[Scope.READ.value])]
+MayGenerate = Annotated[Call, Security(_call, scopes=[Scope.GENERATE.value])]
+MayTrain = Annotated[Call, Security(_call, scopes=[Scope.TRAIN.value])]
+MayAdminister = Annotated[Call, Security(_call, scopes=[Scope.ADMIN.value])]
 
 
 class Once:

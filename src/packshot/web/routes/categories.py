@@ -16,13 +16,13 @@ from packshot.services.catalog import (
     summarise,
 )
 from packshot.services.models import check_belongs, promote, roll_back
-from packshot.web.replies import Admin, Idempotent, Pages, Reader, Training
+from packshot.web.replies import Idempotent, MayAdminister, MayRead, MayTrain, Pages
 from packshot.web.schemas import Alias, NewCategory, Page, Promotion, Rollback
 
 router = APIRouter(prefix="/categories", tags=["categories"])
 
 
-def _category(identifier: str, call: Reader) -> Category:
+def _category(identifier: str, call: MayRead) -> Category:
     return category_called(call.records, identifier, call.namespace)
 
 
@@ -30,7 +30,7 @@ Called = Annotated[Category, Depends(_category)]
 
 
 @router.post("", status_code=201, response_model=Category)
-def create_category(body: NewCategory, call: Training, once: Idempotent) -> Response:
+def create_category(body: NewCategory, call: MayTrain, once: Idempotent) -> Response:
     """Reserve a path and an identifier for a new category."""
 
     def act() -> Category:
@@ -41,39 +41,39 @@ def create_category(body: NewCategory, call: Training, once: Idempotent) -> Resp
 
 @router.get("")
 def list_categories(
-    call: Reader, pages: Pages, q: Annotated[str, Query(max_length=200, description="Part of a name.")] = ""
+    call: MayRead, pages: Pages, q: Annotated[str, Query(max_length=200, description="Part of a name.")] = ""
 ) -> Page[Category]:
     """The categories by path, the retired too."""
     return pages.page(search_categories(call.records, q, call.namespace))
 
 
 @router.get("/{identifier}")
-def get_category(category: Called, call: Reader) -> CategorySummary:
+def get_category(category: Called, call: MayRead) -> CategorySummary:
     """One category with its sets, versions and what serves."""
     return summarise(call.records, category)
 
 
 @router.post("/{identifier}/retire", response_model=Category)
-def retire(category: Called, call: Admin, once: Idempotent) -> Response:
+def retire(category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Take a category out of use; its identifier is never given to another."""
     return once("", lambda: retire_category(call.records, category.path, call.namespace))
 
 
 @router.get("/{identifier}/alias", tags=["aliases"])
-def get_alias(category: Called, call: Reader) -> Alias:
+def get_alias(category: Called, call: MayRead) -> Alias:
     """What serves the category, and the history of that."""
     events = call.records.find(AliasEvent, category_id=category.id)
     return Alias(serving=serving(events), history=events)
 
 
 @router.post("/{identifier}/alias/promote", response_model=AliasEvent, tags=["aliases"])
-def promote_fine_tune(body: Promotion, category: Called, call: Admin, once: Idempotent) -> Response:
+def promote_fine_tune(body: Promotion, category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Put a fine-tune into service."""
     fine_tune = check_belongs(owned(call.records, FineTune, body.fine_tune_id, call.namespace), category)
     return once(body, lambda: promote(call.records, fine_tune, reason=body.reason))
 
 
 @router.post("/{identifier}/alias/rollback", response_model=AliasEvent, tags=["aliases"])
-def roll_back_alias(body: Rollback, category: Called, call: Admin, once: Idempotent) -> Response:
+def roll_back_alias(body: Rollback, category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Put the version back into service that served before."""
     return once(body, lambda: roll_back(call.records, category, reason=body.reason))

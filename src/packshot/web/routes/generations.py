@@ -14,7 +14,7 @@ from packshot.services.catalog import category_called
 from packshot.services.generation import plan_generation
 from packshot.services.jobs import cancel
 from packshot.services.models import Lineage, fine_tune_at, lineage_of, registered_base
-from packshot.web.replies import Call, Generating, Idempotent, Reader
+from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead
 from packshot.web.schemas import ANY_CATEGORY, GenerationJob, ImageLink, NewGeneration, Urls
 
 _SAMPLING = ("seed", "num_images", "inference_steps", "guidance_scale", "negative_prompt", "width", "height")
@@ -22,11 +22,11 @@ _SAMPLING = ("seed", "num_images", "inference_steps", "guidance_scale", "negativ
 router = APIRouter()
 
 
-def _generation(generation_id: str, call: Reader) -> Generation:
+def _generation(generation_id: str, call: MayRead) -> Generation:
     return owned(call.records, Generation, generation_id, call.namespace)
 
 
-def _image(image_id: str, call: Reader) -> GeneratedImage:
+def _image(image_id: str, call: MayRead) -> GeneratedImage:
     return owned(call.records, GeneratedImage, image_id, call.namespace)
 
 
@@ -35,19 +35,19 @@ Image = Annotated[GeneratedImage, Depends(_image)]
 
 
 @router.post("/generations", status_code=202, response_model=GenerationJob, tags=["generations"])
-def start_generation(body: NewGeneration, call: Generating, once: Idempotent) -> Response:
+def start_generation(body: NewGeneration, call: MayGenerate, once: Idempotent) -> Response:
     """Queue a request for pictures; which version answers it is settled now."""
     return once(body, lambda: generation_state(call.records, plan(call, body)), status=202)
 
 
 @router.get("/generations/{generation_id}", tags=["generations"])
-def get_generation(generation: Asked, call: Reader) -> GenerationJob:
+def get_generation(generation: Asked, call: MayRead) -> GenerationJob:
     """Where a request stands, and its pictures once they are made."""
     return generation_state(call.records, generation)
 
 
 @router.post("/generations/{generation_id}/cancel", response_model=GenerationJob, tags=["generations"])
-def cancel_generation(generation: Asked, call: Generating, once: Idempotent) -> Response:
+def cancel_generation(generation: Asked, call: MayGenerate, once: Idempotent) -> Response:
     """End a request that waits or runs."""
 
     def act() -> GenerationJob:
@@ -65,14 +65,14 @@ def cancel_generation(generation: Asked, call: Generating, once: Idempotent) -> 
     responses={200: {"content": {"image/png": {}}, "description": "The PNG."}},
     tags=["images"],
 )
-def get_image(image: Image, call: Reader) -> Response:
+def get_image(image: Image, call: MayRead) -> Response:
     """A picture as PNG, with its recipe inside."""
     headers = {"ETag": f'"{image.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
     return Response(call.space.blobs.get(image.sha256), media_type="image/png", headers=headers)
 
 
 @router.get("/images/{image_id}/lineage", tags=["images"])
-def get_image_lineage(image: Image, call: Reader) -> Lineage:
+def get_image_lineage(image: Image, call: MayRead) -> Lineage:
     """Where a picture comes from, back to the reference photos."""
     return lineage_of(call.records, image.id)
 

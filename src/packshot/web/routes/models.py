@@ -9,13 +9,13 @@ from packshot.domain.models import BaseModelRef, FineTune
 from packshot.services.access import owned
 from packshot.services.catalog import category_called
 from packshot.services.models import Lineage, lineage_of_fine_tune
-from packshot.web.replies import Pages, Reader
+from packshot.web.replies import MayRead, Pages
 from packshot.web.schemas import Page
 
 router = APIRouter()
 
 
-def _fine_tune(fine_tune_id: str, call: Reader) -> FineTune:
+def _fine_tune(fine_tune_id: str, call: MayRead) -> FineTune:
     return owned(call.records, FineTune, fine_tune_id, call.namespace)
 
 
@@ -23,7 +23,7 @@ Version = Annotated[FineTune, Depends(_fine_tune)]
 
 
 @router.get("/fine-tunes", tags=["fine-tunes"])
-def list_fine_tunes(category: str, call: Reader, pages: Pages) -> Page[FineTune]:
+def list_fine_tunes(category: str, call: MayRead, pages: Pages) -> Page[FineTune]:
     """The versions of a category (named by its identifier), the oldest first."""
     of = category_called(call.records, category, call.namespace)
     return pages.page(call.records.find(FineTune, category_id=of.id))
@@ -36,30 +36,30 @@ def get_fine_tune(fine_tune: Version) -> FineTune:
 
 
 @router.get("/fine-tunes/{fine_tune_id}/lineage", tags=["fine-tunes"])
-def get_fine_tune_lineage(fine_tune: Version, call: Reader) -> Lineage:
+def get_fine_tune_lineage(fine_tune: Version, call: MayRead) -> Lineage:
     """Where a version comes from, back to the reference photos."""
     return lineage_of_fine_tune(call.records, fine_tune)
 
 
 @router.get("/fine-tunes/{fine_tune_id}/evaluations", tags=["evaluations"])
-def list_evaluations(fine_tune: Version, call: Reader, pages: Pages) -> Page[Evaluation]:
+def list_evaluations(fine_tune: Version, call: MayRead, pages: Pages) -> Page[Evaluation]:
     """The evaluations of a version, the oldest first."""
     return pages.page(call.records.find(Evaluation, fine_tune_id=fine_tune.id))
 
 
 @router.get("/evaluations/{evaluation_id}", tags=["evaluations"])
-def get_evaluation(evaluation_id: str, call: Reader) -> Evaluation:
+def get_evaluation(evaluation_id: str, call: MayRead) -> Evaluation:
     """One evaluation with scores, verdict and reasons."""
     return owned(call.records, Evaluation, evaluation_id, call.namespace)
 
 
 @router.get("/bases", tags=["bases"])
-def list_bases(call: Reader, pages: Pages) -> Page[BaseModelRef]:
+def list_bases(call: MayRead, pages: Pages) -> Page[BaseModelRef]:
     """The base models that the operator has registered; all namespaces share them."""
     return pages.page(call.records.find(BaseModelRef))
 
 
 @router.get("/bases/{base_id}", tags=["bases"])
-def get_base(base_id: str, call: Reader) -> BaseModelRef:
+def get_base(base_id: str, call: MayRead) -> BaseModelRef:
     """One base model."""
     return call.records.get(BaseModelRef, base_id)

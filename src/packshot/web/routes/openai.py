@@ -12,7 +12,7 @@ from packshot.domain.errors import Interrupted, JobFailed
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobStatus
 from packshot.services.jobs import cancel, check_succeeded
-from packshot.web.replies import Call, Generating, Idempotent
+from packshot.web.replies import Call, Idempotent, MayGenerate
 from packshot.web.routes.generations import plan
 from packshot.web.schemas import NewGeneration, OpenAiImage, OpenAiImages, OpenAiRequest
 
@@ -23,7 +23,7 @@ router = APIRouter(tags=["openai"])
 _generation = TypeAdapter(Generation)
 
 
-def _planned(body: OpenAiRequest, call: Generating, once: Idempotent) -> Generation:
+def _planned(body: OpenAiRequest, call: MayGenerate, once: Idempotent) -> Generation:
     width, height = (0, 0) if body.size == "auto" else map(int, body.size.split("x"))
     wanted = NewGeneration(
         prompt=body.prompt, model=body.model, num_images=body.n, seed=body.seed, width=width, height=height
@@ -33,7 +33,7 @@ def _planned(body: OpenAiRequest, call: Generating, once: Idempotent) -> Generat
 
 @router.post("/images/generations")
 async def generate_images(
-    generation: Annotated[Generation, Depends(_planned)], call: Generating, request: Request
+    generation: Annotated[Generation, Depends(_planned)], call: MayGenerate, request: Request
 ) -> OpenAiImages:
     """Make pictures and wait for them, as OpenAI's image API does; a client that goes away cancels its request."""
     assert generation.job_id

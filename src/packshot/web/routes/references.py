@@ -12,7 +12,7 @@ from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.imaging.folders import Photo, read_photos
 from packshot.imaging.uploads import MAX_FILES, Intake
 from packshot.services.references import add_references, check_references, freeze_references
-from packshot.web.replies import Idempotent, Reader, Training
+from packshot.web.replies import Idempotent, MayRead, MayTrain
 from packshot.web.routes.categories import Called
 from packshot.web.schemas import References
 
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/categories/{identifier}/references", tags=["referenc
 def add_reference_photos(
     files: list[UploadFile],
     category: Called,
-    call: Training,
+    call: MayTrain,
     once: Idempotent,
     request: Request,
     source: Annotated[str, Form(max_length=500, description="Where the photos come from.")] = "",
@@ -64,13 +64,13 @@ def _photos(folder: Path) -> list[Photo]:
 
 
 @router.get("")
-def report_references(category: Called, call: Reader) -> References:
+def report_references(category: Called, call: MayRead) -> References:
     """The curation report."""
     report = check_references(call.records, category)
     return References(images=list(report.images), advice=list(report.advice), freezable=report.freezable)
 
 
 @router.post("/freeze", status_code=201, response_model=ReferenceSet)
-def freeze(category: Called, call: Training, once: Idempotent) -> Response:
+def freeze(category: Called, call: MayTrain, once: Idempotent) -> Response:
     """Freeze the accepted photos into an immutable, hashed set."""
     return once("", lambda: freeze_references(call.records, category), status=201)

@@ -20,8 +20,7 @@ from packshot.services.catalog import category_called
 from packshot.services.jobs import cancel
 from packshot.services.models import registered_base
 from packshot.services.training import TrainingEstimate, estimate_training, plan_training
-from packshot.web import replies
-from packshot.web.replies import Idempotent, Reader
+from packshot.web.replies import Idempotent, MayRead, MayTrain
 from packshot.web.schemas import NewTraining, Training, TrainingUrls
 
 POLL_S = 0.5
@@ -29,7 +28,7 @@ POLL_S = 0.5
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
 
-def _run(training_id: str, call: Reader) -> TrainingRun:
+def _run(training_id: str, call: MayRead) -> TrainingRun:
     return owned(call.records, TrainingRun, training_id, call.namespace)
 
 
@@ -39,7 +38,7 @@ Run = Annotated[TrainingRun, Depends(_run)]
 @router.post(
     "", status_code=202, response_model=Training, responses={200: {"model": TrainingEstimate, "description": "dry_run"}}
 )
-def start_training(body: NewTraining, call: replies.Training, once: Idempotent) -> Response:
+def start_training(body: NewTraining, call: MayTrain, once: Idempotent) -> Response:
     """Queue a training of the newest frozen reference set.
 
     The same request while that training is unfinished gives the same training.
@@ -57,13 +56,13 @@ def start_training(body: NewTraining, call: replies.Training, once: Idempotent) 
 
 
 @router.get("/{training_id}")
-def get_training(run: Run, call: Reader) -> Training:
+def get_training(run: Run, call: MayRead) -> Training:
     """Where a training stands."""
     return _state(call.records, run)
 
 
 @router.post("/{training_id}/cancel", response_model=Training)
-def cancel_training(run: Run, call: replies.Training, once: Idempotent) -> Response:
+def cancel_training(run: Run, call: MayTrain, once: Idempotent) -> Response:
     """End a training that waits or runs."""
 
     def act() -> Training:
@@ -74,7 +73,7 @@ def cancel_training(run: Run, call: replies.Training, once: Idempotent) -> Respo
 
 
 @router.get("/{training_id}/events", response_class=EventSourceResponse)
-async def watch_training(run: Run, call: Reader) -> AsyncIterator[Training]:
+async def watch_training(run: Run, call: MayRead) -> AsyncIterator[Training]:
     """Server-sent events: the training whenever something has changed, the last one when it has ended."""
     last: Training | None = None
     while True:
