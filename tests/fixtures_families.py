@@ -25,6 +25,7 @@ from transformers import (
     T5Tokenizer,
 )
 
+from packshot.diffusion.families.flux import pack
 from packshot.diffusion.protocols import Family
 from packshot.domain.training import TrainingConfig
 
@@ -240,3 +241,25 @@ def ours(base: Family, latents: Tensor, prompts: list[str], negative: str = "") 
             prediction = without + GUIDANCE * (given - without)
         latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
     return torch.stack([base.decode_latents(each) for each in latents])
+
+
+def plain_pictures(pipeline: Any, family: str, latents: Tensor, prompts: list[str]) -> Tensor:
+    """What the plain pipeline makes of given latents, as our own loop samples: (batch, 3, height, width) in [-1, 1]."""
+    if family == "stable-diffusion":
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    options: dict[str, Any] = {"max_sequence_length": pipeline.tokenizer_2.model_max_length} if family == "flux" else {}
+    if family == "stable-diffusion-3":
+        options["max_sequence_length"] = pipeline.tokenizer_3.model_max_length
+    images = pipeline(
+        prompts,
+        latents=pack(latents) if family == "flux" else latents.clone(),
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        width=RESOLUTION,
+        height=RESOLUTION,
+        output_type="pt",
+        **options,
+    ).images
+    return images * 2 - 1

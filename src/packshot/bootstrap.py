@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from packshot import __version__
 from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
-from packshot.ports import BaseModels, Blobs, Executor, Generator, Judge, Trainer
+from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Judge, Trainer
 from packshot.services.jobs import Handler
 from packshot.settings import Settings
 
@@ -68,6 +68,13 @@ class Workspace:
     def generator(self) -> Generator:
         """Makes pictures."""
         return self._diffusers_generator
+
+    @cached_property
+    def exporter(self) -> Exporter:
+        """Writes fine-tunes for other tools."""
+        from packshot.diffusion.exporter import DiffusersExporter
+
+        return DiffusersExporter(self._diffusers_bases)
 
     @cached_property
     def judge(self) -> Judge:

@@ -15,7 +15,7 @@ from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
-from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
+from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingConfig, TrainingRun
 
@@ -172,6 +172,19 @@ class Generator(Protocol):
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
 
         Raises IncompatibleFineTune where base and fine-tune do not belong together.
+        """
+        ...
+
+
+class Exporter(Protocol):
+    """Writes fine-tunes as files that other tools read."""
+
+    def export(
+        self, base: BaseModelRef, fine_tune: LoadedFineTune, form: ExportFormat, title: str, out: Path
+    ) -> list[Path]:
+        """Write the files, whose names begin with ``title`` where the layout leaves that free; returns their paths.
+
+        Raises InvalidInput where the layout has no place for the method.
         """
         ...
 

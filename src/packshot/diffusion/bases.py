@@ -94,6 +94,14 @@ class DiffusersBaseModels:
                 self._loaded = base.digest, self._load(base)
             yield self._loaded[1]
 
+    def folder_of(self, base: BaseModelRef) -> Path:
+        """The folder that holds the base's files.
+
+        Raises:
+            BaseModelRefused: it is gone.
+        """
+        return self._locate(base.source, base.revision)[0]
+
     def _load(self, base: BaseModelRef) -> "Family":
         from safetensors import SafetensorError
 

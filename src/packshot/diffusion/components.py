@@ -27,7 +27,7 @@ def load_module(kind: type[M], folder: Path, component: str, device: torch.devic
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     if issubclass(kind, PreTrainedModel):
         options["dtype"] = torch.float32
-    with _without_progress_bars():
+    with without_progress_bars():
         module, info = cast(Any, kind).from_pretrained(folder / component, **options)
     # diffusers would leave what is missing at random.
     wrong = [*info["missing_keys"], *info["mismatched_keys"]]
@@ -69,7 +69,8 @@ def known_to(scheduler: type, config: Mapping[str, object]) -> dict[str, object]
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
+    """Within the context transformers shows no progress bars."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

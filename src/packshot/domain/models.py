@@ -62,6 +62,14 @@ class FineTune:
         return next(artifact for artifact in self.artifacts if artifact.name == name)
 
 
+class ExportFormat(StrEnum):
+    """The layouts that a fine-tune is exported in; ``safetensors`` is the file as it is stored."""
+
+    DIFFUSERS = "diffusers"
+    KOHYA = "kohya"
+    SAFETENSORS = "safetensors"
+
+
 class AliasAction(StrEnum):
     """What moved an alias."""
 

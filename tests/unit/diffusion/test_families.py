@@ -4,11 +4,21 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from fixtures_families import EDGE, FAMILIES, FLOWS, GUIDANCE, STEPS, ours, plain_pipeline, quick, save_family
+from fixtures_families import (
+    EDGE,
+    FAMILIES,
+    FLOWS,
+    GUIDANCE,
+    STEPS,
+    ours,
+    plain_pictures,
+    plain_pipeline,
+    quick,
+    save_family,
+)
 from fixtures_pipelines import (
     PHRASE,
     RESOLUTION,
@@ -50,35 +60,14 @@ def base(of_family: Studio) -> Iterator[Family]:
         yield borrowed
 
 
-def theirs(pipeline: Any, family: str, latents: Tensor, prompts: list[str]) -> Tensor:
-    options: dict[str, Any] = {"max_sequence_length": pipeline.tokenizer_2.model_max_length} if family == "flux" else {}
-    if family == "stable-diffusion-3":
-        options["max_sequence_length"] = pipeline.tokenizer_3.model_max_length
-    images = pipeline(
-        prompts,
-        latents=pack(latents) if family == "flux" else latents.clone(),
-        num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE,
-        width=RESOLUTION,
-        height=RESOLUTION,
-        output_type="pt",
-        **options,
-    ).images
-    return images * 2 - 1
-
-
 @pytest.mark.parametrize("prompts", [["an apple on a table"], ["a pear", "an apple " * 20, ""]])
 def test_sampling_equals_the_plain_pipeline(prompts: list[str], family: str, base: Family, of_family: Studio) -> None:
     if family == "stable-diffusion-xl" and "" in prompts:
         prompts = [prompt for prompt in prompts if prompt]  # the pipeline zeroes only what is negative
     pipeline = plain_pipeline(of_family.folder, family)
-    if family == "stable-diffusion":
-        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     latents = torch.randn(len(prompts), 4, EDGE, EDGE, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        found, expected = ours(base, latents, prompts), theirs(pipeline, family, latents, prompts)
+        found, expected = ours(base, latents, prompts), plain_pictures(pipeline, family, latents, prompts)
     assert expected.std() > 0.05
     assert (found.clamp(-1, 1) - expected).abs().max() <= 1e-4
 
