@@ -43,11 +43,11 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
     Method.HYPERNETWORK: {"steps": 2000, "batch_size": 1, "learning_rate": 5e-5, "rank": 64},
 }
 _SMALL: Mapping[Method, Defaults] = {
-    Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4},
-    Method.LORA: {},
-    Method.PIVOTAL: {},
-    Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3},
-    Method.HYPERNETWORK: {"rank": 64},
+    Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},
+    Method.LORA: {"snr_gamma": 0.0},
+    Method.PIVOTAL: {"snr_gamma": 0.0},
+    Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3, "snr_gamma": 0.0},
+    Method.HYPERNETWORK: {"rank": 64, "snr_gamma": 0.0},
 }
 # What a family's recipes say otherwise at full size, for adapters.
 _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
