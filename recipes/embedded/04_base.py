@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from rich.progress import Progress, track
+from safetensors.torch import load_file
 from torch.nn import functional
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
@@ -85,6 +87,18 @@ def take_packaged(work: Path, folder: Path) -> None:
     for source, target in (("vae", work / "autoencoder/vae"), ("tokenizer", folder / "tokenizer")):
         if not target.is_dir():
             shutil.copytree(PACKAGED / source, target)
+        elif not same(PACKAGED / source, target):
+            sys.exit(
+                f"{target} is not what the packaged weights were trained with: move it away, or leave out --warm-start"
+            )
+
+
+def same(packaged: Path, own: Path) -> bool:
+    """Whether the vocabulary, or the weights as 16-bit floats, are equal."""
+    if (packaged / "vocab.json").is_file():
+        return (packaged / "vocab.json").read_text() == (own / "vocab.json").read_text()
+    one, other = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (packaged, own))
+    return one.keys() == other.keys() and all(torch.equal(one[key].half(), other[key].half()) for key in one)
 
 
 def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -118,7 +132,7 @@ def cache_latents(autoencoder: AutoencoderKL, corpus: Corpus, folder: Path, sour
     parts = []
     for start in track(range(0, len(corpus.rows), 32), "latents"):
         pictures = torch.from_numpy(np.array(corpus.images[start : start + 32])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        both = torch.cat([pictures, pictures.flip(-1)]).contiguous()
+        both = torch.cat([pictures, pictures.flip(-1)])
         plain, mirrored = autoencoder.encode(both).latent_dist.mean.mul(autoencoder.config.scaling_factor).chunk(2)
         parts.append(torch.stack([plain, mirrored], 1).half().numpy())
     latents = np.concatenate(parts)
@@ -184,7 +198,7 @@ class Trainer:
             ((generator.permutation(count) + generator.random(count)) / count * total).astype(int)
         )
         noise = torch.randn_like(latents)
-        noisy = self.noise.add_noise(latents, noise, timesteps).contiguous()
+        noisy = self.noise.add_noise(latents, noise, timesteps)
         with autocast():
             states = self.modules["text_encoder"](ids)[0]
             predicted = self.modules["unet"](noisy, timesteps, states).sample.float()
