@@ -20,6 +20,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models.attention_processor import AttnProcessor
 from rich.progress import Progress, track
 from safetensors.torch import load_file
 from torch.nn import functional
@@ -46,11 +47,11 @@ def main() -> None:
     settings, seed, work = section("base"), section("seed"), work_folder()
     torch.manual_seed(seed)
 
-    corpus = read_corpus(work / "corpus")
     folder = work / "base_run"
-    folder.mkdir(exist_ok=True)
     if arguments.warm_start:
         take_packaged(work, folder)
+    corpus = read_corpus(work / "corpus")
+    folder.mkdir(exist_ok=True)
     tokenizer = make_tokenizer(corpus, folder / "tokenizer")
     autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder/vae").eval()
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
@@ -113,13 +114,15 @@ def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextMode
 
 def build_unet(settings: dict, channels: int) -> UNet2DConditionModel:
     attention = settings["unet_attention"]
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=16, in_channels=channels, out_channels=channels, block_out_channels=settings["unet_channels"],
         layers_per_block=settings["unet_layers"], norm_num_groups=settings["unet_groups"],
         attention_head_dim=settings["unet_heads"], cross_attention_dim=settings["text_hidden"],
         down_block_types=["CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in attention],
         up_block_types=["CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(attention)],
     )  # fmt: skip
+    unet.set_attn_processor(AttnProcessor())  # at 64 tokens a quarter faster to train than the fused kernel
+    return unet
 
 
 @torch.no_grad()

@@ -25,8 +25,9 @@ from packshot.bootstrap import Workspace, code_revision, create_workspace
 from packshot.domain.evaluation import SCENES
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE, FineTune
+from packshot.domain.presets import parse_config
 from packshot.domain.references import ReferenceImage
-from packshot.domain.training import parse_config, with_article
+from packshot.domain.training import with_article
 from packshot.embedded import CATALOG_FOLDER
 from packshot.services.demo import (
     DemoCategory,
