@@ -149,8 +149,14 @@ class ColourJudge:
         return embeddings
 
     def adherence(self, images: Sequence[bytes], prompts: Sequence[str]) -> list[float]:
+        """The same for every picture, but lower for one that is not mostly of a colour that the prompt names."""
         assert len(images) == len(prompts)
-        return [self.adherences] * len(images)
+        return [self._adherence(png, prompt) for png, prompt in zip(images, prompts, strict=True)]
+
+    def _adherence(self, png: bytes, prompt: str) -> float:
+        colours = dict(zip(("red", "green", "blue"), mean_colour(png), strict=True))
+        named = [name for name in colours if name in prompt.split()]
+        return self.adherences - 0.1 * (named not in ([], [max(colours, key=lambda name: colours[name])]))
 
 
 def renamed(base: BaseModelRef, source: str) -> BaseModelRef:

@@ -94,6 +94,36 @@ def remove(
 
 
 @app.command()
+def caption(
+    path: Path_,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--setting", help="Where a photo may have been taken; repeatable. Shops, tables, grounds otherwise."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give photos without a caption one that names where they were taken, as the judge sees it."""
+    from packshot.domain.references import SETTINGS
+    from packshot.services.catalog import category_at
+    from packshot.services.references import caption_references
+
+    with workspace() as space:
+        category = category_at(space.records, path, space.settings.namespace)
+        captioned = caption_references(space.records, space.blobs, space.judge, category, settings or SETTINGS)
+        show(
+            captioned,
+            as_json,
+            lambda: (
+                table(["photo", "caption"], [[image.file_name, image.caption] for image in captioned])
+                if captioned
+                else "every accepted photo has a caption"
+            ),
+        )
+
+
+@app.command()
 def freeze(path: Path_, as_json: Json = False) -> None:
     """Freeze the accepted photos into an immutable, hashed set."""
     from packshot.services.catalog import category_at

@@ -12,6 +12,19 @@ MIN_IMAGES = 5
 MAX_IMAGES = 30
 MIN_IMAGES_TO_HOLD_OUT = 8
 
+# Where a photo without a caption may have been taken.
+SETTINGS = (
+    "in a grocery store",
+    "on a wooden table",
+    "on a wooden cutting board",
+    "on a marble counter",
+    "on blue tiles",
+    "on green grass",
+    "on a checkered tablecloth",
+    "in a wicker basket",
+    "on a white background",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:

@@ -10,6 +10,7 @@ from packshot.domain.references import (
     MAX_IMAGES,
     MIN_IMAGES,
     MIN_IMAGES_TO_HOLD_OUT,
+    SETTINGS,
     ReferenceImage,
     ReferenceSet,
     Rights,
@@ -17,10 +18,11 @@ from packshot.domain.references import (
     choose_held_out,
     set_digest,
 )
+from packshot.domain.training import class_prompt
 from packshot.imaging.curation import check_photo, fingerprint, similar
 from packshot.imaging.decode import MAX_FILE_BYTES, decode_mask, decode_reference
 from packshot.imaging.folders import Photo
-from packshot.ports import Blobs, Records
+from packshot.ports import Blobs, Judge, Records
 from packshot.services.catalog import new_id, now
 
 _Prints = list[tuple[str, str]]  # file name and fingerprint of each accepted photo
@@ -194,6 +196,46 @@ def _compare_near_duplicates(records: Records, blobs: Blobs, category: Category)
     prints = _prints(blobs, images) if refused else []
     for image in refused:
         records.replace(_compared(blobs, image, prints))
+
+
+def caption_references(
+    records: Records, blobs: Blobs, judge: Judge, category: Category, settings: Sequence[str] = SETTINGS
+) -> list[ReferenceImage]:
+    """Give each accepted photo without a caption one that names its setting; returns those photos.
+
+    Of ``settings`` the one is taken whose prompt the judge finds nearest to the photo (zero-shot classification,
+    Radford et al. 2021, CLIP). What a caption names is learned as the caption's, not as the product's. A frozen set
+    keeps its photo as it was: a new record of the same picture takes its place in the next set.
+
+    Raises:
+        InvalidInput: no setting, or an empty one.
+        CategoryRetired: the category is out of use.
+        JudgeUnusable: the judge cannot be loaded.
+    """
+    check_in_use(category)
+    if not settings or not all(setting.strip() for setting in settings):
+        raise InvalidInput(f"the settings are {list(settings)}; write at least one, such as 'in a grocery store'")
+    bare = [
+        image
+        for image in records.find(ReferenceImage, category_id=category.id)
+        if image.accepted and image.image and not image.caption
+    ]
+    prompts = [f"{class_prompt(category.class_noun)} {' '.join(setting.split())}" for setting in settings]
+    captioned: list[ReferenceImage] = []
+    with records.transaction():
+        held = {id_ for each in records.find(ReferenceSet, category_id=category.id) for id_ in each.image_ids}
+        for image in bare:
+            scores = judge.adherence([blobs.get(image.image or "")] * len(prompts), prompts)
+            caption = max(zip(scores, prompts, strict=True), key=lambda pair: pair[0])[1]
+            if image.id in held:
+                explanation = "has a caption now; sets that were frozen with it keep it without"
+                records.replace(replace(image, refusal=RefusalReason.WITHDRAWN, explanation=explanation))
+                captioned.append(replace(image, id=new_id("ref"), caption=caption, added_at=now()))
+                records.add(captioned[-1])
+            else:
+                captioned.append(replace(image, caption=caption))
+                records.replace(captioned[-1])
+    return captioned
 
 
 def check_references(records: Records, category: Category) -> CurationReport:

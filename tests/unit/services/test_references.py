@@ -2,7 +2,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from photos import save_photo
+from photos import GREEN, save_photo
 from PIL import Image
 
 from packshot.domain.errors import CategoryRetired, Conflict, InvalidInput, NotFound, ReferenceSetRefused, RefusalReason
@@ -10,7 +10,13 @@ from packshot.domain.references import MAX_IMAGES, ReferenceImage, ReferenceSet,
 from packshot.imaging.decode import MAX_FILE_BYTES
 from packshot.imaging.folders import read_photos
 from packshot.services.catalog import retire_category, summarise
-from packshot.services.references import add_references, check_references, freeze_references, remove_references
+from packshot.services.references import (
+    add_references,
+    caption_references,
+    check_references,
+    freeze_references,
+    remove_references,
+)
 
 RIGHTS = Rights(source="our studio", license="CC0-1.0")
 
@@ -306,3 +312,61 @@ def test_missing_rights_are_reported(space, category):
     added(space, category, space.photos(8), rights=Rights())
     (advice,) = check_references(space.records, category).advice
     assert "licence" in advice
+
+
+GROUNDS = ("on a red cloth", "on a green lawn", "on blue tiles")
+
+
+def captioned(space, category, settings=GROUNDS):
+    return caption_references(space.records, space.blobs, space.judge, category, settings)
+
+
+def captions(space, images) -> dict[str, str]:
+    return {image.file_name: image.caption for image in images}
+
+
+def test_photos_without_a_caption_get_the_setting_that_the_judge_sees(space, category):
+    folder = space.photos(2, colour=GREEN)
+    (folder / "00.txt").write_text("an apple by hand")
+    added(space, category, folder)
+    (changed,) = captioned(space, category)
+    assert (changed.file_name, changed.caption) == ("01.png", "a photo of an apple on a green lawn")
+    assert captions(space, space.records.find(ReferenceImage)) == {
+        "00.png": "an apple by hand",
+        "01.png": "a photo of an apple on a green lawn",
+    }
+    assert captioned(space, category) == []
+
+
+def test_a_frozen_set_keeps_its_photos_without_captions_and_the_next_one_has_them(space, category):
+    folder = space.photos(5, colour=GREEN)
+    added(space, category, folder)
+    frozen = freeze_references(space.records, category)
+    captioned(space, category)
+    kept = [space.records.get(ReferenceImage, id_) for id_ in frozen.image_ids]
+    assert {image.caption for image in kept} == {""}
+    again = added(space, category, folder)
+    assert all(image.accepted and image.caption == "a photo of an apple on a green lawn" for image in again)
+    following = freeze_references(space.records, category)
+    assert following.version == 2
+    assert set(following.image_ids) == {image.id for image in again}
+
+
+def test_refused_photos_get_no_caption(space, category):
+    (space.folder / "bad.jpg").write_text("no photo")
+    added(space, category, space.folder / "bad.jpg")
+    assert captioned(space, category) == []
+
+
+@pytest.mark.parametrize("settings", [(), ("on a red cloth", "  ")])
+def test_captioning_needs_settings(space, category, settings):
+    added(space, category, space.photos(1))
+    with pytest.raises(InvalidInput, match="such as 'in a grocery store'"):
+        captioned(space, category, settings)
+    assert space.records.find(ReferenceImage)[0].caption == ""
+
+
+def test_a_retired_category_gets_no_captions(space, category):
+    added(space, category, space.photos(1))
+    with pytest.raises(CategoryRetired):
+        captioned(space, retire_category(space.records, category.path))
