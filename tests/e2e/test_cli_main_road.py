@@ -177,6 +177,13 @@ def test_a_bad_configuration_is_wrong_usage_and_records_nothing(ready, models, s
     assert ready.stored() == before
 
 
+def test_photos_without_a_caption_get_one_and_keep_it_in_the_next_set(ready):
+    assert "a photo of an apple on moss" in ready("references", "caption", PATH, "--setting", "on moss").out
+    assert ready("references", "caption", PATH).out == "every accepted photo has a caption\n"
+    assert f"{PATH} set 2: 8 photos" in ready("references", "freeze", PATH).out
+    assert "such as 'in a grocery store'" in ready("references", "caption", PATH, "--setting", " ", code=2).err
+
+
 def test_a_prompt_that_names_nothing_known_records_nothing(ready, models):
     before = ready.stored()
     failed = ready("generate", "sks_fuij_apple on grass", "--base", models / "base", code=2)
