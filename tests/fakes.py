@@ -36,7 +36,12 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
         ("base_id", BaseModelRef),
         ("job_id", Job),
     ),
-    FineTune: (("category_id", Category), ("training_run_id", TrainingRun), ("base_id", BaseModelRef)),
+    FineTune: (
+        ("category_id", Category),
+        ("training_run_id", TrainingRun),
+        ("base_id", BaseModelRef),
+        ("compressed_from_id", FineTune),
+    ),
     AliasEvent: (("category_id", Category), ("fine_tune_id", FineTune)),
     Evaluation: (("fine_tune_id", FineTune),),
     Generation: (("base_id", BaseModelRef), ("fine_tune_id", FineTune), ("job_id", Job)),

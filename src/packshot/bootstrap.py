@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from packshot import __version__
 from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
-from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Judge, Trainer
+from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Trainer
 from packshot.services.jobs import Handler
 from packshot.settings import Settings
 
@@ -75,6 +75,13 @@ class Workspace:
         from packshot.diffusion.exporter import DiffusersExporter
 
         return DiffusersExporter(self._diffusers_bases)
+
+    @cached_property
+    def importer(self) -> Importer:
+        """Reads fine-tunes of other tools."""
+        from packshot.diffusion.importer import DiffusersImporter
+
+        return DiffusersImporter(self._diffusers_bases)
 
     @cached_property
     def judge(self) -> Judge:

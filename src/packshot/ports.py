@@ -15,9 +15,9 @@ from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
-from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune
+from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training import Method, TrainingConfig, TrainingRun
 
 Record = (
     Category
@@ -185,6 +185,53 @@ class Exporter(Protocol):
         """Write the files, whose names begin with ``title`` where the layout leaves that free; returns their paths.
 
         Raises InvalidInput where the layout has no place for the method.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignFile:
+    """A file to import, and the headers that it carries."""
+
+    path: Path
+    record: SourceFile
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignFiles:
+    """What was found to import. ``pipeline`` is its folder where it is one; ``base_digest`` the base it names, or ""."""
+
+    files: tuple[ForeignFile, ...]
+    pipeline: Path | None
+    base_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedWeights:
+    """Foreign files as a fine-tune's own file; see ``FineTune`` for the rest."""
+
+    layout: ExportFormat
+    method: Method
+    token: str
+    trained_phrase: str
+    weights: bytes
+
+
+class Importer(Protocol):
+    """Reads fine-tunes that other tools wrote, and our own exports. Never loads a pickle."""
+
+    def find(self, paths: Sequence[Path]) -> ForeignFiles:
+        """The files at ``paths`` with their headers. Raises ImportRefused where they cannot be read safely."""
+        ...
+
+    def convert(
+        self, base: BaseModelRef, found: ForeignFiles, *, class_noun: str, trigger: str, method: Method | None
+    ) -> ImportedWeights:
+        """What was found as a fine-tune of ``base``. An empty ``trigger`` and no ``method`` are taken from the files.
+
+        Raises ImportRefused where a layout is not known or the trigger phrase is, IncompatibleFineTune where names or
+        shapes do not fit the base.
         """
         ...
 

@@ -9,7 +9,16 @@ from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind, JobStatus
-from packshot.domain.models import AliasAction, AliasEvent, Artifact, BaseModelRef, FineTune
+from packshot.domain.models import (
+    AliasAction,
+    AliasEvent,
+    Artifact,
+    BaseModelRef,
+    ExportFormat,
+    FineTune,
+    Import,
+    SourceFile,
+)
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
 from packshot.ports import Record
@@ -138,6 +147,18 @@ FINE_TUNE = FineTune(
     code_revision="4567def",
     created_at=NOW,
 )
+IMPORTED = replace(
+    FINE_TUNE,
+    id="fine-tune-2",
+    version=3,
+    training_run_id=None,
+    imported=Import(
+        layout=ExportFormat.KOHYA,
+        files=(SourceFile(name="Äpfel.safetensors", sha256="7" * 64, num_bytes=5_000_000_000),),
+    ),
+    token="",
+)
+COMPRESSED = replace(FINE_TUNE, id="fine-tune-3", version=4, training_run_id=None, compressed_from_id=FINE_TUNE.id)
 EVENT = AliasEvent(
     id="event-1",
     category_id=CATEGORY.id,
@@ -203,7 +224,9 @@ EVERYTHING: tuple[Record, ...] = (
     GENERATION,
     EVALUATION,
     EVENT,
+    IMPORTED,
     FINE_TUNE,
+    COMPRESSED,  # behind its parent, which is of the same kind
     RUN,
     JOB,
     BASE,
@@ -227,6 +250,7 @@ ORPHANS: tuple[Record, ...] = (
     replace(FINE_TUNE, id="fine-tune without category", category_id="nobody"),
     replace(FINE_TUNE, id="fine-tune without run", version=9, training_run_id="nobody"),
     replace(FINE_TUNE, id="fine-tune without base", version=9, base_id="nobody"),
+    replace(COMPRESSED, id="fine-tune without the one it was made from", version=9, compressed_from_id="nobody"),
     replace(EVENT, id="event without category", category_id="nobody"),
     replace(EVENT, id="event without fine-tune", number=9, fine_tune_id="nobody"),
     replace(EVALUATION, id="evaluation without fine-tune", fine_tune_id="nobody"),

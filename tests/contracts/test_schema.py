@@ -10,12 +10,23 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from contracts.examples import BARE_GENERATION, CATEGORY, EVERYTHING, FINE_TUNE, GENERATION, RUN
+from contracts.examples import (
+    BARE_GENERATION,
+    CATEGORY,
+    COMPRESSED,
+    EVENT,
+    EVERYTHING,
+    FINE_TUNE,
+    GENERATION,
+    IMPORTED,
+    RUN,
+)
 
 from packshot.domain.catalog import Category
-from packshot.domain.errors import IdentifierTaken, WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.generation import Generation
 from packshot.domain.models import FineTune
+from packshot.ports import Record
 from packshot.storage import schema
 from packshot.storage.engine import make_engine
 from packshot.storage.records import SqlRecords
@@ -143,19 +154,48 @@ def test_identifiers_of_the_first_schema_are_folded_anew(
             records.add(replace(newcomer, id="twin", path="grain", identifier="sks_cοrn"))
 
 
+def fill_older(file: Path, tmp_path: Path, tables: tuple[str, ...], records: tuple[Record, ...]) -> None:
+    """Put ``records`` into the older database in ``file``, as far as its columns go."""
+    newer = tmp_path / "new.db"
+    with SqlRecords.create(newer) as new:
+        new.add(*records)
+    for table in tables:
+        names = ", ".join(str(name) for (name,) in execute(file, f"SELECT name FROM pragma_table_info('{table}')"))
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(
+                f"ATTACH '{newer}' AS new; INSERT INTO {table} ({names}) SELECT {names} FROM new.{table}"
+            )
+
+
+TRAINED = tuple(record for record in EVERYTHING if record not in (IMPORTED, COMPRESSED))
+TO_FINE_TUNES = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
+
+
 def test_older_fine_tunes_take_the_code_of_their_run(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_as_of("0002", file, tmp_path, monkeypatch)
-    with SqlRecords.create(tmp_path / "new.db") as records:
-        records.add(*EVERYTHING)
-    execute(tmp_path / "new.db", "ALTER TABLE fine_tune DROP COLUMN code_revision")
-    tables = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
-    copies = ";".join(f"INSERT INTO {table} SELECT * FROM new.{table}" for table in tables)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(f"ATTACH '{tmp_path / 'new.db'}' AS new;{copies}")
+    fill_older(file, tmp_path, TO_FINE_TUNES, TRAINED)
     with SqlRecords.open(file) as records:
         assert records.find(FineTune) == [replace(FINE_TUNE, code_revision=RUN.code_revision)]
+
+
+def test_older_workspaces_keep_their_fine_tunes_and_all_that_points_at_them(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_as_of("0004", file, tmp_path, monkeypatch)
+    later = ("reference_set_member", "alias_event", "evaluation", "generation", "generated_image", "api_key", "reply")
+    fill_older(file, tmp_path, TO_FINE_TUNES + later, TRAINED)
+    with SqlRecords.open(file) as records:
+        assert [records.get(type(record), record.id) for record in TRAINED] == list(TRAINED)
+        records.add(IMPORTED, COMPRESSED)
+        with pytest.raises(NotFound):
+            records.add(replace(EVENT, id="orphan", number=9, fine_tune_id="nobody"))
+    assert execute(file, "PRAGMA foreign_key_check") == []
+    engine = make_engine(file)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
 
 
 def test_an_older_schema_is_upgraded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,17 +212,13 @@ def test_older_generations_belong_where_their_category_does(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_as_of("0003", file, tmp_path, monkeypatch)
-    older = tmp_path / "new.db"
-    with SqlRecords.create(older) as records:
-        acme = replace(CATEGORY, namespace="acme")
-        records.add(acme, *(record for record in EVERYTHING if record is not CATEGORY))
-    execute(older, "DROP INDEX ix_generation_job_id")
-    for column in ("job_id", "namespace"):
-        execute(older, f"ALTER TABLE generation DROP COLUMN {column}")
-    tables = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
-    copies = ";".join(f"INSERT INTO {table} SELECT * FROM new.{table}" for table in (*tables, "generation"))
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(f"ATTACH '{older}' AS new;{copies}")
+    acme = replace(CATEGORY, namespace="acme")
+    fill_older(
+        file,
+        tmp_path,
+        (*TO_FINE_TUNES, "generation"),
+        (acme, *(record for record in TRAINED if record is not CATEGORY)),
+    )
     with SqlRecords.open(file) as records:
         assert records.get(Generation, GENERATION.id) == replace(GENERATION, namespace="acme", job_id=None)
         assert records.get(Generation, BARE_GENERATION.id) == replace(BARE_GENERATION, namespace="sks")

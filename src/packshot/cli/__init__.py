@@ -9,7 +9,19 @@ import sys
 import typer
 
 from packshot import __version__
-from packshot.cli import access, bases, catalog, demo, export, generation, models, references, serve, training
+from packshot.cli import (
+    access,
+    bases,
+    catalog,
+    demo,
+    export,
+    generation,
+    importing,
+    models,
+    references,
+    serve,
+    training,
+)
 from packshot.cli.output import Json, say, show, workspace
 from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
 
@@ -24,7 +36,7 @@ app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
 app.add_typer(bases.app, name="base")
 app.add_typer(access.app, name="key")
-for module in (training, models, export, generation, demo, serve):
+for module in (training, models, export, importing, generation, demo, serve):
     module.register(app)
 
 

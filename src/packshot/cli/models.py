@@ -1,7 +1,9 @@
 """``packshot evaluate``, ``promote``, ``rollback`` and ``show``."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,9 +12,13 @@ from packshot.cli.output import Json, Out, progress_shown, show, table, workspac
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
+    from packshot.domain.models import FineTune
+    from packshot.domain.training import TrainingRun
     from packshot.services.models import Lineage
 
 Versioned = Annotated[str, typer.Argument(metavar="PATH[@VERSION]", help="A fine-tune; the newest without @VERSION.")]
+_SHOWN = 80  # characters of a header
+
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 
@@ -97,14 +103,18 @@ def show_lineage(
     reference: Annotated[str, typer.Argument(metavar="PATH[@VERSION]|IMAGE-ID")], as_json: Json = False
 ) -> None:
     """Where a picture or a fine-tune comes from, back to the reference photos."""
+    from packshot.services.importing import SOURCE
     from packshot.services.models import lineage_of
 
     with workspace() as space:
         lineage = lineage_of(space.records, reference, space.settings.namespace)
-        show(lineage, as_json, lambda: _lineage_text(lineage))
+        source: Mapping[str, Any] = {}
+        if lineage.fine_tune and lineage.fine_tune.imported:
+            source = json.loads(space.blobs.get(lineage.fine_tune.artifact(SOURCE).sha256))
+        show(lineage, as_json, lambda: _lineage_text(lineage, source))
 
 
-def _lineage_text(lineage: "Lineage") -> str:
+def _lineage_text(lineage: "Lineage", source: Mapping[str, Any]) -> str:
     lines: list[str] = []
     if lineage.image and lineage.generation:
         made = lineage.generation
@@ -115,16 +125,14 @@ def _lineage_text(lineage: "Lineage") -> str:
             f"sampling    {made.sampling.inference_steps} steps, guidance {made.sampling.guidance_scale:g}",
             f"made        {made.created_at:%Y-%m-%d %H:%M:%S} UTC by code {made.code_revision}",
         ]
-    if lineage.fine_tune and lineage.category and lineage.run and lineage.reference_set:
-        config = ", ".join(f"{key}={value}" for key, value in lineage.run.config.to_dict().items())
+    if lineage.fine_tune and lineage.category:
         weights = lineage.fine_tune.artifact("weights.safetensors")
         lines += [
             f"category    {lineage.category.path}  ({lineage.category.identifier})",
             f"fine-tune   version {lineage.fine_tune.version}, {lineage.fine_tune.method}, {lineage.fine_tune.id}",
             f"weights     sha256 {weights.sha256}, {weights.num_bytes / 1e6:.2f} MB",
             f"trained as  {lineage.fine_tune.trained_phrase}",
-            f"run         {lineage.run.id} by code {_codes(lineage.run.code_revision, lineage.fine_tune.code_revision)}",
-            f"config      {config}",
+            *_origin(lineage.fine_tune, lineage.run, source),
             *(
                 f"evaluation  {each.created_at:%Y-%m-%d %H:%M}  {each.verdict.outcome}  fidelity "
                 f"{each.fine_tune.subject_fidelity:.3f} (bare base {each.base.subject_fidelity:.3f})"
@@ -142,6 +150,26 @@ def _lineage_text(lineage: "Lineage") -> str:
             for photo in lineage.references
         ]
     return "\n".join(lines)
+
+
+def _origin(fine_tune: "FineTune", run: "TrainingRun | None", source: Mapping[str, Any]) -> list[str]:
+    if fine_tune.imported:
+        made = f"{fine_tune.created_at:%Y-%m-%d %H:%M:%S} UTC by code {fine_tune.code_revision}"
+        lines = [f"imported    {made}, in the {fine_tune.imported.layout} layout"]
+        for file, kept in zip(fine_tune.imported.files, source["files"], strict=True):
+            lines.append(f"  {file.name}  sha256 {file.sha256}, {file.num_bytes / 1e6:.2f} MB")
+            lines += [
+                f"    {key:<28} {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'}"
+                for key, value in sorted(kept["headers"].items())
+            ]
+        return lines
+    if run is None:
+        return []
+    config = ", ".join(f"{key}={value}" for key, value in run.config.to_dict().items())
+    return [
+        f"run         {run.id} by code {_codes(run.code_revision, fine_tune.code_revision)}",
+        f"config      {config}",
+    ]
 
 
 def _codes(planned: str, finished: str) -> str:

@@ -20,7 +20,7 @@ from packshot.diffusion.base_files import (
     examine,
     prediction_type,
 )
-from packshot.diffusion.families import FAMILIES
+from packshot.diffusion.families import FAMILIES, FamilyEntry
 from packshot.digests import FileDigests
 from packshot.domain.errors import BaseModelRefused, CorruptArtifact, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef
@@ -103,8 +103,6 @@ class DiffusersBaseModels:
         return self._locate(base.source, base.revision)[0]
 
     def _load(self, base: BaseModelRef) -> "Family":
-        from safetensors import SafetensorError
-
         folder, _ = self._locate(base.source, base.revision)
         entry = FAMILIES.get(base.family)
         if entry is None:
@@ -118,10 +116,24 @@ class DiffusersBaseModels:
                 "put the recorded files back, or register the changed base anew and retrain"
             )
         self._examine(base.source, folder)
+        return self._from(entry, folder, base.source)
+
+    def load_beside(self, folder: Path) -> "tuple[str, Family]":
+        """A pipeline that is no base, with its family's name, for the caller alone.
+
+        Raises:
+            BaseModelRefused: it is incomplete, of no known family, pickled, or cannot be loaded.
+        """
+        files = examine(folder, str(folder), self._digests, refuse_pickles=True)
+        return files.family.name, self._from(files.family, folder, str(folder))
+
+    def _from(self, entry: FamilyEntry, folder: Path, source: str) -> "Family":
+        from safetensors import SafetensorError
+
         try:
             return entry.load(folder, self._torch_device())
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BaseModelRefused(f"the base {base.source} cannot be loaded: {error}") from error
+            raise BaseModelRefused(f"the base {source} cannot be loaded: {error}") from error
 
     def _examine(self, source: str, folder: Path) -> BaseFiles:
         own = source == EMBEDDED_BASE or Path(source).expanduser().is_dir()

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.components import without_progress_bars
 from packshot.diffusion.durable import write_file
+from packshot.diffusion.foreign_files import OWN_HEADER_FILE
 from packshot.diffusion.interop import to_diffusers, to_kohya
 from packshot.diffusion.protocols import TOKEN_PREFIX
-from packshot.diffusion.weights import WeightsHeader, read_weights, token_rows
+from packshot.diffusion.weights import WeightsHeader, header_text, read_weights, token_rows
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import BaseModelRef, ExportFormat
 from packshot.domain.training import Method
@@ -75,6 +76,7 @@ def _write_pipeline(folder: Path, header: WeightsHeader, tensors: Mapping[str, T
                 rows,
             )
         pipeline.save_pretrained(out)
+    write_file(out / OWN_HEADER_FILE, header_text(header).encode())
     return [out]
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from packshot.diffusion.bases import DiffusersBaseModels
-from packshot.diffusion.methods import METHODS
+from packshot.diffusion.methods import applied
 from packshot.diffusion.pictures import png_from_pixels
-from packshot.diffusion.protocols import TOKEN_PREFIX, Conditioning, Family
-from packshot.diffusion.weights import WeightsHeader, read_weights, token_rows
+from packshot.diffusion.protocols import Conditioning, Family
+from packshot.diffusion.weights import WeightsHeader, read_weights
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef, FineTune
@@ -90,19 +90,8 @@ def _applied(loaded: Family, base: BaseModelRef, fine_tune: LoadedFineTune | Non
         return
     header, tensors = read_weights(fine_tune.weights)
     _check_header(header, base, fine_tune.record)
-    rows = token_rows(tensors)
-    if set(rows) != set(loaded.text_encoders):
-        raise IncompatibleFineTune("the fine-tune has no rows for the text encoders of the base; train it anew")
-    parts = (TOKEN_PREFIX, f"{loaded.prefix}.", *(f"{name}." for name in loaded.text_encoders))
-    for name in tensors:
-        if not name.startswith(parts):
-            raise IncompatibleFineTune(f"the fine-tune's {name!r} belongs to no part of the base; train it anew")
-    with loaded.with_token(header.token, rows):
-        take_out = METHODS[header.method].apply(loaded, header, tensors)
-        try:
-            yield
-        finally:
-            take_out()
+    with applied(loaded, header, tensors):
+        yield
 
 
 def _check_header(header: WeightsHeader, base: BaseModelRef, record: FineTune) -> None:

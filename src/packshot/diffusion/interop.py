@@ -6,15 +6,16 @@ Weights are renamed and joined, never changed. Knows nothing of files on disk; `
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from packshot.diffusion.foreign_files import OWN_HEADER
 from packshot.diffusion.kohya import KohyaLayer, denoiser_layers, text_encoder_layers
 from packshot.diffusion.protocols import TOKEN_PREFIX, Family
-from packshot.diffusion.weights import WeightsHeader, token_rows
+from packshot.diffusion.weights import WeightsHeader, header_text, token_rows
 from packshot.domain.errors import IncompatibleFineTune
 
 DOWN, UP, MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
@@ -22,7 +23,7 @@ _KOHYA = {DOWN: ".lora_down.weight", UP: ".lora_up.weight", MAGNITUDE: ".dora_sc
 _ADAPTERS, _EMBEDDINGS = "pytorch_lora_weights.safetensors", "learned_embeds{suffix}.safetensors"
 
 # What each family calls its text encoders in embedding files, in the order of their folders.
-_ENCODERS = {
+ENCODERS = {
     "stable-diffusion": ("emb_params",),
     "stable-diffusion-xl": ("clip_l", "clip_g"),
     "stable-diffusion-3": ("clip_l", "clip_g", "t5xxl"),
@@ -49,11 +50,11 @@ class Layout:
         """Every layer of the base that the layout has a name for, ours with the component's name before it."""
         parts = [(self.base.prefix, self._of_denoiser())]
         parts += [
-            (name, text_encoder_layers(self.family, name, _linear(encoder)))
+            (name, text_encoder_layers(self.family, name, linear_layers(encoder)))
             for name, encoder in self.base.trainable_text_encoders.items()
         ]
         return [
-            KohyaLayer(name=each.name, layers=tuple(f"{component}.{layer}" for layer in each.layers))
+            replace(each, layers=tuple(f"{component}.{layer}" for layer in each.layers))
             for component, found in parts
             for each in found
         ]
@@ -61,7 +62,7 @@ class Layout:
     def _of_denoiser(self) -> list[KohyaLayer]:
         denoiser = self.base.denoiser
         per_block = getattr(denoiser, "config", {}).get("layers_per_block", 0)
-        return denoiser_layers(self.family, _linear(denoiser), layers_per_block=per_block)
+        return denoiser_layers(self.family, linear_layers(denoiser), layers_per_block=per_block)
 
     def weight(self, layer: str) -> Tensor:
         """The base's weight of one of our layers."""
@@ -70,19 +71,21 @@ class Layout:
         return module.get_parameter(f"{name}.weight").detach().cpu()
 
 
-def _linear(module: nn.Module) -> list[str]:
+def linear_layers(module: nn.Module) -> list[str]:
+    """The names of the layers that an adapter can stand beside: linear ones and convolutions."""
     return [name for name, each in module.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)]
 
 
 def to_diffusers(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
     """Files for ``load_lora_weights`` and, one per text encoder, for ``load_textual_inversion``."""
+    metadata = {"format": "pt", OWN_HEADER: header_text(header)}
     files: dict[str, bytes] = {}
     adapters = {_published(base, name): tensor for name, tensor in tensors.items() if not name.startswith(TOKEN_PREFIX)}
     if adapters:
-        files[_ADAPTERS] = _file(adapters, {"format": "pt"})
+        files[_ADAPTERS] = _file(adapters, metadata)
     for encoder, rows in token_rows(tensors).items():
         name = _EMBEDDINGS.format(suffix=encoder.removeprefix("text_encoder"))
-        files[name] = _file({header.token: rows}, {"format": "pt"})
+        files[name] = _file({header.token: rows}, metadata)
     return files
 
 
@@ -103,8 +106,10 @@ def to_kohya(
     files: dict[str, bytes] = {}
     if joined:
         files[f"{title}.safetensors"] = _file(joined, _headers(header, title, resolution, "lora", joined))
-    names = dict(zip(base.text_encoders, _ENCODERS[header.family], strict=True))
+    names = dict(zip(base.text_encoders, ENCODERS[header.family], strict=True))
     rows = {names[encoder]: each for encoder, each in token_rows(tensors).items()}
+    if not rows:
+        return files
     suffix = "-token" if joined else ""
     headers = _headers(header, title, resolution, "textual-inversion", rows)
     return files | {f"{title}{suffix}.safetensors": _file(rows, headers)}
@@ -126,15 +131,21 @@ def _join(place: KohyaLayer, present: list[str], tensors: Mapping[str, Tensor], 
         wide[:, at : at + own.shape[1]] = own
         at += own.shape[1]
         ups.append(wide)
-    up = torch.cat(ups)
+    up = arranged(place, torch.cat(ups))
     joined = {
         _KOHYA[DOWN]: torch.cat(downs),
         _KOHYA[UP]: up[:, :, None, None] if downs[0].dim() == 4 else up,
         ".alpha": torch.tensor(float(rank)),
     }
     if present[0] + MAGNITUDE in tensors:
-        joined[_KOHYA[MAGNITUDE]] = torch.cat([_magnitude(layer, tensors, layout) for layer in place.layers])
+        lengths = torch.cat([_magnitude(layer, tensors, layout) for layer in place.layers])
+        joined[_KOHYA[MAGNITUDE]] = arranged(place, lengths)
     return {place.name + suffix: tensor for suffix, tensor in joined.items()}
+
+
+def arranged(place: KohyaLayer, outputs: Tensor) -> Tensor:
+    """Outputs, which are the first dimension, from our order to the other layout's, and from that to ours."""
+    return outputs.roll(len(outputs) // 2, 0) if place.halves_swapped else outputs
 
 
 def _magnitude(layer: str, tensors: Mapping[str, Tensor], layout: Layout) -> Tensor:
@@ -178,6 +189,7 @@ def _headers(
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": title,
         "modelspec.trigger_phrase": header.trained_phrase,
+        OWN_HEADER: header_text(header),
     }
 
 

@@ -5,16 +5,20 @@ own code, where one layer often holds what diffusers splits into several.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class KohyaLayer:
-    """One layer of the other layout: its name, and ours whose outputs follow each other in it."""
+    """One layer of the other layout: its name, and ours whose outputs follow each other in it.
+
+    ``halves_swapped``: the other layout has the second half of the outputs first.
+    """
 
     name: str
     layers: tuple[str, ...]
+    halves_swapped: bool = False
 
 
 _STREAMS = {
@@ -30,6 +34,8 @@ _STREAMS = {
     "ff.net.2": ("img_mlp.2", 0),
     "ff_context.net.0.proj": ("txt_mlp.0", 0),
     "ff_context.net.2": ("txt_mlp.2", 0),
+    "norm1.linear": ("img_mod.lin", 0),
+    "norm1_context.linear": ("txt_mod.lin", 0),
 }
 _SINGLE = {
     "attn.to_q": ("linear1", 0),
@@ -37,6 +43,7 @@ _SINGLE = {
     "attn.to_v": ("linear1", 2),
     "proj_mlp": ("linear1", 3),
     "proj_out": ("linear2", 0),
+    "norm.linear": ("modulation.lin", 0),
 }
 _JOINT = {
     "attn.to_q": ("x_block.attn.qkv", 0),
@@ -55,6 +62,8 @@ _JOINT = {
     "ff.net.2": ("x_block.mlp.fc2", 0),
     "ff_context.net.0.proj": ("context_block.mlp.fc1", 0),
     "ff_context.net.2": ("context_block.mlp.fc2", 0),
+    "norm1.linear": ("x_block.adaLN_modulation.1", 0),
+    "norm1_context.linear": ("context_block.adaLN_modulation.1", 0),
 }
 _BLOCKS = {
     "flux": {
@@ -71,15 +80,20 @@ _IN_RESNET = {
 }
 
 
-def denoiser_layers(family: str, layers: Iterable[str], *, layers_per_block: int) -> list[KohyaLayer]:
+def denoiser_layers(family: str, layers: Sequence[str], *, layers_per_block: int) -> list[KohyaLayer]:
     """The denoiser's layers that the layout has a name for. ``layers_per_block`` counts in UNets alone."""
     places: dict[str, dict[int, str]] = {}
+    last_norm = _last_context_norm(layers) if family == "stable-diffusion-3" else ""
     for layer in layers:
         place = _place(family, layer, layers_per_block)
         if place:
             places.setdefault(place[0], {})[place[1]] = layer
     return [
-        KohyaLayer(name="lora_unet_" + name.replace(".", "_"), layers=tuple(parts[at] for at in sorted(parts)))
+        KohyaLayer(
+            name="lora_unet_" + name.replace(".", "_"),
+            layers=tuple(parts[at] for at in sorted(parts)),
+            halves_swapped=last_norm in parts.values(),
+        )
         for name, parts in places.items()
     ]
 
@@ -92,6 +106,12 @@ def text_encoder_layers(family: str, encoder: str, layers: Iterable[str]) -> lis
         KohyaLayer(name=start + f"text_model.{layer.removeprefix('text_model.')}".replace(".", "_"), layers=(layer,))
         for layer in layers
     ]
+
+
+def _last_context_norm(layers: Iterable[str]) -> str:
+    """SD3's last block modulates the text's stream by shift and scale, and in diffusers by scale and shift."""
+    blocks = [int(found[1]) for found in map(re.compile(r"transformer_blocks\.(\d+)\.").match, layers) if found]
+    return f"transformer_blocks.{max(blocks)}.norm1_context.linear" if blocks else ""
 
 
 def _place(family: str, layer: str, layers_per_block: int) -> tuple[str, int] | None:

@@ -57,6 +57,11 @@ class LoadedBase:
         return {encoder.name: encoder.module for encoder in self._encoders}
 
     @property
+    def vocabularies(self) -> Mapping[str, Mapping[str, int]]:
+        """Every token with its id, by text encoder."""
+        return {encoder.name: encoder.vocabulary for encoder in self._encoders}
+
+    @property
     def trainable_text_encoders(self) -> Mapping[str, nn.Module]:
         """Those that learn with ``train_text_encoder``."""
         return {encoder.name: encoder.module for encoder in self._trainable}

@@ -91,6 +91,11 @@ class Family(Protocol):
         ...
 
     @property
+    def vocabularies(self) -> Mapping[str, Mapping[str, int]]:
+        """Every token with its id, by text encoder."""
+        ...
+
+    @property
     def trainable_text_encoders(self) -> Mapping[str, nn.Module]:
         """Those of the text encoders that learn with ``train_text_encoder``."""
         ...

@@ -1,7 +1,7 @@
 """A text encoder with its tokenizer, and the token that can be added to both for a while. Knows no family."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -89,6 +89,11 @@ class TextEncoder:
             texts, padding="max_length", truncation=True, max_length=self.num_tokens, return_tensors="pt"
         )
         return self.module(cast(Tensor, tokens.input_ids).to(self._device), **options)
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token with its id."""
+        return self._tokenizer.get_vocab()
 
     def initial_rows(self, class_noun: str, seed: int, num_vectors: int) -> Tensor:
         """(num_vectors, width): the mean embedding of the class noun's tokens plus a little seeded noise."""

@@ -19,12 +19,16 @@ from packshot.domain.training import Method
 
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = "packshot"
-_HEADER_KEY = "packshot"
+HEADER_KEY = "packshot"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsHeader:
-    """What a fine-tune's file says about itself. ``config`` is the training configuration as JSON."""
+    """What a fine-tune's file says about itself.
+
+    ``config`` is the training configuration as JSON, ``{}`` where it is not known. ``token`` is empty, and the file has
+    no rows, where the phrase is made of the base's own words.
+    """
 
     method: Method
     family: str
@@ -39,10 +43,22 @@ class WeightsHeader:
     version: int = 1
 
 
+def header_text(header: WeightsHeader) -> str:
+    """The header as JSON: equal headers give equal text."""
+    return json.dumps(dataclasses.asdict(header), sort_keys=True)
+
+
+def parse_header(text: str) -> WeightsHeader:
+    """The inverse of ``header_text``; KeyError, TypeError or ValueError where it is none."""
+    values = json.loads(text)
+    numbers = {name: int(values[name]) for name in ("rank", "alpha", "version")}
+    return WeightsHeader(**{**values, **numbers, "method": Method(values["method"])})
+
+
 def write_weights(header: WeightsHeader, tensors: Mapping[str, Tensor]) -> bytes:
     """The bytes of the file: equal headers and tensors give equal bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, metadata={_HEADER_KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)})
+    return save(plain, metadata={HEADER_KEY: header_text(header)})
 
 
 def read_weights(data: bytes) -> tuple[WeightsHeader, dict[str, Tensor]]:
@@ -55,9 +71,7 @@ def read_weights(data: bytes) -> tuple[WeightsHeader, dict[str, Tensor]]:
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        values = json.loads(metadata[_HEADER_KEY])
-        numbers = {name: int(values[name]) for name in ("rank", "alpha", "version")}
-        header = WeightsHeader(**{**values, **numbers, "method": Method(values["method"])})
+        header = parse_header(metadata[HEADER_KEY])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptArtifact(
             f"the weights are no file that Packshot wrote, or it is damaged ({error}); train the version anew"

@@ -6,6 +6,7 @@ PackshotError
 │   ├── InvalidIdentifier        an identifier that breaks the naming rule
 │   ├── InvalidConfiguration     a training configuration value or key
 │   ├── IdempotencyKeyReused     the key came with another request before
+│   ├── ImportRefused            a pickle, a damaged file, a layout that is not read, or a trigger phrase that is missing
 │   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
@@ -59,6 +60,10 @@ class InvalidConfiguration(InvalidInput):
 
 class IdempotencyKeyReused(InvalidInput):
     """An idempotency key came with another request before."""
+
+
+class ImportRefused(InvalidInput):
+    """A file cannot become a fine-tune: a pickle, damaged, of a layout that is not read, or without a trigger phrase."""
 
 
 class UploadRefused(InvalidInput):

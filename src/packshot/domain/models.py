@@ -37,18 +37,46 @@ class Artifact:
     num_bytes: int
 
 
+class ExportFormat(StrEnum):
+    """The layouts that a fine-tune is exported in and imported from; ``safetensors`` is the file as it is stored."""
+
+    DIFFUSERS = "diffusers"
+    KOHYA = "kohya"
+    SAFETENSORS = "safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file that was imported. It is not kept; what its headers said is in the fine-tune's ``source.json``."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Files of another program, or an export of ours, that became a fine-tune."""
+
+    layout: ExportFormat
+    files: tuple[SourceFile, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FineTune:
-    """One trained version of a category. Never changes; ``trained_phrase`` is what its base's text encoder reads.
+    """One version of a category. Never changes; ``trained_phrase`` is what its base's text encoder reads.
 
-    ``code_revision`` finished the training. Where it is not the one that the run was planned with, the weights may
-    differ from those of an uninterrupted run.
+    Exactly one of ``training_run_id``, ``imported`` and ``compressed_from_id`` (another fine-tune) says where it comes
+    from. ``token`` is empty where the phrase is made of the base's own words. ``code_revision`` finished the work: where
+    it is not the one that a training was planned with, the weights may differ from those of an uninterrupted run.
     """
 
     id: str
     category_id: str
     version: int
-    training_run_id: str
+    training_run_id: str | None = None
+    imported: Import | None = None
+    compressed_from_id: str | None = None
     base_id: str
     method: Method
     token: str
@@ -57,17 +85,13 @@ class FineTune:
     code_revision: str
     created_at: datetime
 
+    def __post_init__(self) -> None:
+        origins = (self.training_run_id, self.imported, self.compressed_from_id)
+        assert sum(origin is not None for origin in origins) == 1, f"{self.id} must have one origin, and has {origins}"
+
     def artifact(self, name: str) -> Artifact:
         """The artifact called ``name``; a fine-tune always has ``weights.safetensors``."""
         return next(artifact for artifact in self.artifacts if artifact.name == name)
-
-
-class ExportFormat(StrEnum):
-    """The layouts that a fine-tune is exported in; ``safetensors`` is the file as it is stored."""
-
-    DIFFUSERS = "diffusers"
-    KOHYA = "kohya"
-    SAFETENSORS = "safetensors"
 
 
 class AliasAction(StrEnum):

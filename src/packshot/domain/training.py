@@ -278,6 +278,6 @@ def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
     noun = re.compile(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", re.IGNORECASE)
     found = noun.search(caption)
     if found:
-        article = "a " if found["article"] else ""
-        return f"{caption[: found.start()]}{article}{phrase}{found['plural'] or ''}{caption[found.end() :]}"
-    return f"a photo of a {phrase}, {caption}" if caption else f"a photo of a {phrase}"
+        subject = with_article(phrase) if found["article"] else phrase
+        return f"{caption[: found.start()]}{subject}{found['plural'] or ''}{caption[found.end() :]}"
+    return f"{class_prompt(phrase)}, {caption}" if caption else class_prompt(phrase)

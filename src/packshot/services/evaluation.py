@@ -25,13 +25,14 @@ from packshot.domain.evaluation import judge as judge_scores
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.training import TrainingRun, class_prompt, with_article
+from packshot.domain.training import class_prompt, with_article
 from packshot.imaging.sheets import Row, comparison_sheet
 from packshot.ports import Blobs, Generator, Judge, LoadedFineTune, Progress, Records
 from packshot.services.catalog import new_id, now
 from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import ReportProgress, no_report
 from packshot.services.json_text import to_json
+from packshot.services.models import training_run_of
 from packshot.services.training import newest_set
 
 REPORT = "report.json"
@@ -95,13 +96,13 @@ def evaluate(
     any, among all other categories; without those, between the references and the bare base's class pictures.
 
     Raises:
+        NotFound: an imported fine-tune of a category that has no frozen reference set.
         CorruptArtifact, BaseModelRefused: what it needs cannot be loaded.
     """
     suite, gate = suite or Suite(), gate or Gate()
-    run = records.get(TrainingRun, fine_tune.training_run_id)
     category = records.get(Category, fine_tune.category_id)
     base = records.get(BaseModelRef, fine_tune.base_id)
-    photos = _photos(records, blobs, judge, records.get(ReferenceSet, run.reference_set_id))
+    photos = _photos(records, blobs, judge, _compared_with(records, fine_tune, category))
     make = _maker(generator, judge, base, category, suite, report)
     tuned = make(load_fine_tune(blobs, fine_tune), fine_tune.trained_phrase)
     bare = make(None, category.class_noun)
@@ -141,6 +142,12 @@ def newest_evaluation(records: Records, fine_tune: FineTune) -> Evaluation:
     if not found:
         raise NotFound(f"version {fine_tune.version} was never evaluated; do so with: packshot evaluate PATH@VERSION")
     return found[-1]
+
+
+def _compared_with(records: Records, fine_tune: FineTune, category: Category) -> ReferenceSet:
+    """The set that the fine-tune was trained on; an imported one is compared with the newest."""
+    run = training_run_of(records, fine_tune)
+    return records.get(ReferenceSet, run.reference_set_id) if run else newest_set(records, category)
 
 
 def _photos(records: Records, blobs: Blobs, judge: Judge, frozen: ReferenceSet) -> _Photos:
@@ -190,8 +197,7 @@ def _maker(
         def relay(progress: Progress) -> None:
             report(dataclasses.replace(progress, phase=f"pictures of the {who}"))
 
-        subject = f"a {phrase}" if fine_tune else with_article(phrase)
-        prompts = [f"a photo of {subject} {scene}" for scene in suite.scenes]
+        prompts = [f"a photo of {with_article(phrase)} {scene}" for scene in suite.scenes]
         pictures = generator.generate(base, fine_tune, prompts, settings, report=relay)
         class_pictures = generator.generate(
             base,

@@ -104,6 +104,19 @@ def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAME
     return versions[number]
 
 
+def next_version(records: Records, category_id: str) -> int:
+    """The number of a category's next fine-tune; only inside a transaction is it still free afterwards."""
+    versions = [each.version for each in records.find(FineTune, category_id=category_id)]
+    return max(versions, default=0) + 1
+
+
+def training_run_of(records: Records, fine_tune: FineTune) -> TrainingRun | None:
+    """The run that ``fine_tune``, or the one that it was compressed from, was trained by; None for an import."""
+    while fine_tune.compressed_from_id:
+        fine_tune = records.get(FineTune, fine_tune.compressed_from_id)
+    return records.get(TrainingRun, fine_tune.training_run_id) if fine_tune.training_run_id else None
+
+
 def check_belongs(fine_tune: FineTune, category: Category) -> FineTune:
     """Return ``fine_tune`` if it is a version of ``category``.
 
@@ -218,7 +231,7 @@ def _lineage(
     fine_tune: FineTune | None,
     base: BaseModelRef,
 ) -> Lineage:
-    run = records.get(TrainingRun, fine_tune.training_run_id) if fine_tune else None
+    run = training_run_of(records, fine_tune) if fine_tune else None
     frozen = records.get(ReferenceSet, run.reference_set_id) if run else None
     return Lineage(
         image=image,

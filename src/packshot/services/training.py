@@ -16,6 +16,7 @@ from packshot.imaging.plots import loss_plot
 from packshot.ports import Blobs, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.models import next_version
 
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
@@ -155,11 +156,10 @@ def run_training(
     trained = trainer.train(task, report=report, stop=stop)
     artifacts = _store(blobs, trained)
     with records.transaction(fence=(job.id, job.attempt)):
-        versions = [each.version for each in records.find(FineTune, category_id=category.id)]
         fine_tune = FineTune(
             id=new_id("ft"),
             category_id=category.id,
-            version=max(versions, default=0) + 1,
+            version=next_version(records, category.id),
             training_run_id=run.id,
             base_id=run.base_id,
             method=run.config.method,

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -177,7 +177,9 @@ fine_tune = Table(
     _id(),
     _points_at("category"),
     Column("version", Integer, nullable=False),
-    _points_at("training_run"),
+    _points_at("training_run", nullable=True),
+    Column("imported", Text, nullable=True),
+    _points_at("fine_tune", name="compressed_from_id", nullable=True),
     _points_at("base_model", name="base_id"),
     Column("method", String(32), nullable=False),
     _text("token"),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from packshot.diffusion.protocols import Attachment, Family, ParameterGroup, token_group
 from packshot.diffusion.swap import swap_parameters
+from packshot.diffusion.text_encoders import EmbeddingWithToken
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.training import TrainingConfig
 
@@ -45,13 +46,25 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     undo: list[Callable[[], None]] = []
     for prefix, module in {base.prefix: base.denoiser, **base.text_encoders}.items():
         start = f"{prefix}."
-        of_module = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+        of_module = {
+            _placed(module, name[len(start) :]): tensor for name, tensor in tensors.items() if name.startswith(start)
+        }
         try:
             undo.append(swap_parameters(module, of_module)[1])
         except BaseException:
             _call_all(undo)
             raise
     return lambda: _call_all(undo)
+
+
+def _placed(module: nn.Module, name: str) -> str:
+    """The name of a parameter while a token is added, which puts a vocabulary's table one level deeper."""
+    path, _, leaf = name.rpartition(".")
+    table = getattr(module, "get_input_embeddings", lambda: None)()
+    behind = isinstance(table, EmbeddingWithToken) and any(
+        each is table and place == path for place, each in module.named_modules()
+    )
+    return f"{path}.table.{leaf}" if behind else name
 
 
 def _own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
-from packshot.domain.models import AliasAction, AliasEvent, FineTune
+from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, Import, SourceFile
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
 from packshot.storage.rows.values import Row, artifacts_from_text, artifacts_to_text, text_to_time, time_to_text
 
@@ -31,9 +31,10 @@ def training_run_from_row(row: Row) -> TrainingRun:
 
 
 def fine_tune_to_row(fine_tune: FineTune) -> Row:
-    """Artifacts become JSON."""
+    """Artifacts and the source of an import become JSON."""
     return {
         **vars(fine_tune),
+        "imported": json.dumps(asdict(fine_tune.imported)) if fine_tune.imported else None,
         "method": fine_tune.method.value,
         "artifacts": artifacts_to_text(fine_tune.artifacts),
         "created_at": time_to_text(fine_tune.created_at),
@@ -47,6 +48,8 @@ def fine_tune_from_row(row: Row) -> FineTune:
         category_id=row["category_id"],
         version=row["version"],
         training_run_id=row["training_run_id"],
+        imported=_import_from_text(row["imported"]) if row["imported"] else None,
+        compressed_from_id=row["compressed_from_id"],
         base_id=row["base_id"],
         method=Method(row["method"]),
         token=row["token"],
@@ -55,6 +58,12 @@ def fine_tune_from_row(row: Row) -> FineTune:
         code_revision=row["code_revision"],
         created_at=text_to_time(row["created_at"]),
     )
+
+
+def _import_from_text(text: str) -> Import:
+    values = json.loads(text)
+    files = tuple(SourceFile(**file) for file in values["files"])
+    return Import(layout=ExportFormat(values["layout"]), files=files)
 
 
 def alias_event_to_row(event: AliasEvent) -> Row:
