@@ -152,7 +152,7 @@ def _read(base: BaseModelRef, loaded: Family, found: ForeignFiles, own: WeightsH
 
 
 def _stored(found: ForeignFiles) -> tuple[WeightsHeader, dict[str, Tensor]]:
-    if len(found.files) > 1:
+    if len(found.files) != 1:
         raise ImportRefused("a fine-tune as Packshot stores it is one file; import it alone")
     path = found.files[0].path
     try:
