@@ -136,6 +136,22 @@ class TrainedWeights:
     metrics: tuple[Mapping[str, float], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupMember:
+    """A training that is carried out together with others, and ends on its own.
+
+    Whatever is raised within ``own()`` ends it alone and goes no further; ``finish`` takes what it gives. ``ended`` is
+    true from then on.
+    """
+
+    task: TrainingTask
+    report: Callable[[Progress], None]
+    stop: Callable[[], bool]
+    own: Callable[[], AbstractContextManager[None]]
+    finish: Callable[[TrainedWeights], None]
+    ended: Callable[[], bool]
+
+
 class Trainer(Protocol):
     """Fine-tunes a base. Implemented with torch in ``diffusion``."""
 
@@ -145,6 +161,13 @@ class Trainer(Protocol):
         """Train, or go on from the newest complete checkpoint in ``task.workdir``.
 
         Raises Interrupted, with a checkpoint written, once ``stop()`` is true.
+        """
+        ...
+
+    def train_together(self, members: Sequence[GroupMember]) -> None:
+        """Train tasks of one base, whose configurations go together, until all have ended; each as ``train`` would.
+
+        A member that fails, or whose ``stop()`` is true, ends alone. What is raised here is the fault of none.
         """
         ...
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.protocols import LatentDistribution, NoiseProcess
-from packshot.diffusion.text_encoders import TextEncoder
+from packshot.diffusion.text_encoders import NewToken, TextEncoder
 from packshot.domain.errors import InvalidInput
 
 
@@ -110,6 +110,14 @@ class LoadedBase:
         """For each text encoder the embeddings, (num_vectors, width), that a new token starts from."""
         return {encoder.name: encoder.initial_rows(class_noun, seed, num_vectors) for encoder in self._encoders}
 
+    def new_token(self, token: str, rows: Mapping[str, Tensor]) -> "TokenOfBase":
+        """Make ``token`` for every text encoder; none of them knows it before it is read.
+
+        Raises:
+            InvalidConfiguration: the token is in a vocabulary already.
+        """
+        return TokenOfBase({encoder: encoder.new_token(token, rows[encoder.name]) for encoder in self._encoders})
+
     @contextmanager
     def with_token(self, token: str, rows: Mapping[str, Tensor]) -> Iterator[Mapping[str, nn.Parameter]]:
         """Add ``token`` to every text encoder while the context lasts; gives the parameters that hold its rows.
@@ -117,8 +125,22 @@ class LoadedBase:
         Raises:
             InvalidConfiguration: the token is in a vocabulary already.
         """
+        new = self.new_token(token, rows)
+        with new.read():
+            yield new.rows
+
+
+class TokenOfBase:
+    """A token of all text encoders of one base; implements ``Token``."""
+
+    def __init__(self, tokens: Mapping[TextEncoder, NewToken]) -> None:
+        self._tokens = tokens
+        self.rows = {encoder.name: token.embedding.rows for encoder, token in tokens.items()}
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Let the base's text encoders know the token while the context lasts."""
         with ExitStack() as stack:
-            yield {
-                encoder.name: stack.enter_context(encoder.with_token(token, rows[encoder.name]))
-                for encoder in self._encoders
-            }
+            for encoder, token in self._tokens.items():
+                stack.enter_context(encoder.reading(token))
+            yield

@@ -65,9 +65,9 @@ class Optimizer:
         """Forget the gradients of the last step."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to those of this step."""
-        self._scaler.scale(loss).backward()
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss as its gradients are to be taken from it: scaled up where half floats have too little range."""
+        return self._scaler.scale(loss)
 
     def step(self, step: int) -> float | None:
         """Clip the gradients and take step number ``step`` (from 0); returns their norm before.

@@ -68,6 +68,16 @@ class NoiseProcess(Protocol):
         ...
 
 
+class Token(Protocol):
+    """A token that a base was given, with the parameters that hold its rows by text encoder."""
+
+    rows: Mapping[str, nn.Parameter]
+
+    def read(self) -> AbstractContextManager[None]:
+        """Let the base know the token while the context lasts; one at a time. Leaves the base as it was."""
+        ...
+
+
 class Family(Protocol):
     """A loaded base: how it encodes pictures and prompts, adds noise and predicts. All weights are frozen.
 
@@ -153,6 +163,10 @@ class Family(Protocol):
         """For each text encoder the embeddings, (num_vectors, width), that a new token starts from."""
         ...
 
+    def new_token(self, token: str, rows: Mapping[str, Tensor]) -> Token:
+        """Make ``token``; the base knows it only where it is read."""
+        ...
+
     def with_token(self, token: str, rows: Mapping[str, Tensor]) -> AbstractContextManager[Mapping[str, nn.Parameter]]:
         """Add ``token`` while the context lasts; gives the parameters that hold its rows. Leaves the base as it was."""
         ...
@@ -177,11 +191,16 @@ def token_group(rows: Mapping[str, nn.Parameter], learning_rate: float) -> Param
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
-    """What a method has put into a base. ``detach`` takes it out: the base is then what it was, to the bit."""
+    """What a method has put into a base. ``detach`` takes it out: the base is then what it was, to the bit.
+
+    ``addition`` is what a layer that the method has put in, given its input, adds to the result of the frozen layer that
+    it stands before; None where a method does something else than add.
+    """
 
     groups: tuple[ParameterGroup, ...]
     text_encoder_learns: bool
     detach: Callable[[], None]
+    addition: Callable[[nn.Module, Tensor], Tensor] | None = None
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:

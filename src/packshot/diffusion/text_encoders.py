@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -58,6 +59,15 @@ class EmbeddingWithToken(nn.Module):
         return embeddings
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewToken:
+    """A token made for one text encoder; ``reading`` says how it is spelled for the tokenizer."""
+
+    tokenizer: Tokenizer
+    reading: tuple[str, str]
+    embedding: EmbeddingWithToken
+
+
 class TextEncoder:
     """A frozen text encoder. ``name`` is that of its folder; prompts are cut to ``max_tokens`` or what it can read."""
 
@@ -104,9 +114,8 @@ class TextEncoder:
         noise = torch.cat([torch.randn(mean.shape, generator=generator) for _ in range(num_vectors)])
         return mean + TOKEN_NOISE * table.std().cpu() * noise
 
-    @contextmanager
-    def with_token(self, token: str, rows: Tensor) -> Iterator[nn.Parameter]:
-        """Add ``token`` to a copy of the tokenizer and its rows to the embedding; take both out at the end.
+    def new_token(self, token: str, rows: Tensor) -> NewToken:
+        """Make ``token`` with a copy of the tokenizer and a parameter of its ``rows``; nothing of the encoder changes.
 
         A token of several rows is read as a sequence of tokens, ``<t> <t>_1 <t>_2``, as diffusers names them.
 
@@ -114,8 +123,8 @@ class TextEncoder:
             InvalidConfiguration: the token is in the vocabulary, so that it would mean something already.
             IncompatibleFineTune: the rows are not as wide as the embedding.
         """
-        table, plain = self._table(), self._tokenizer
-        tokenizer = copy.deepcopy(plain)
+        table = self._table()
+        tokenizer = copy.deepcopy(self._tokenizer)
         if token in tokenizer.get_vocab():
             raise InvalidConfiguration(
                 f"the token {token!r} is in the base's vocabulary already; the trained token must be a new word, "
@@ -129,10 +138,16 @@ class TextEncoder:
         pieces = [token, *(f"{token}_{number}" for number in range(1, len(rows)))]
         tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])
         embedding = EmbeddingWithToken(table, rows, tokenizer.convert_tokens_to_ids(token))
-        self._tokenizer, self._token = tokenizer, (token, " ".join(pieces))
-        self.module.set_input_embeddings(embedding)
+        return NewToken(tokenizer=tokenizer, reading=(token, " ".join(pieces)), embedding=embedding)
+
+    @contextmanager
+    def reading(self, token: NewToken) -> Iterator[None]:
+        """Know ``token`` while the context lasts; one at a time."""
+        table, plain = self._table(), self._tokenizer
+        self._tokenizer, self._token = token.tokenizer, token.reading
+        self.module.set_input_embeddings(token.embedding)
         try:
-            yield embedding.rows
+            yield
         finally:
             self.module.set_input_embeddings(table)
             self._tokenizer, self._token = plain, None

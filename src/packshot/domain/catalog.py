@@ -64,6 +64,17 @@ def check_path(path: str) -> str:
     return path
 
 
+def path_matches(path: str, pattern: str) -> bool:
+    """Whether a category path is one that ``pattern`` means: ``*`` is any text within a segment, ``**`` any segments.
+
+    >>> [path_matches("produce/apple/fuji", each) for each in ("produce/**", "produce/*/fuji", "produce/*", "**")]
+    [True, True, False, True]
+    """
+    pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*"}
+    parts = re.split(r"(\*\*/|\*\*|\*)", pattern)
+    return re.fullmatch("".join(pieces.get(part) or re.escape(part) for part in parts), path) is not None
+
+
 def check_class_noun(class_noun: str) -> str:
     """Return ``class_noun`` if it is one to three plain lower-case words, such as ``apple`` or ``bell pepper``.
 

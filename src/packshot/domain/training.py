@@ -181,6 +181,24 @@ class TrainingConfig:
         """Whether class images take part."""
         return self.prior_weight > 0
 
+    @property
+    def can_be_grouped(self) -> bool:
+        """Whether a base can hold several such trainings at once: they leave its own weights alone.
+
+        Not with ``gradient_checkpointing``, which looks at the base again after other trainings have been in it, nor
+        with ``use_dora``, whose gradients would be summed in another order than alone.
+        """
+        return self.method is not Method.FULL and not self.gradient_checkpointing and not self.use_dora
+
+    def goes_with(self, other: Self) -> bool:
+        """Whether the two can be trained together: they take gradients of as many batches, in the same floats."""
+        return (
+            self.can_be_grouped
+            and other.can_be_grouped
+            and self.mixed_precision is other.mixed_precision
+            and self.gradient_accumulation_steps == other.gradient_accumulation_steps
+        )
+
     def digest(self) -> str:
         """sha256 of the canonical JSON: equal configurations have equal digests."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()

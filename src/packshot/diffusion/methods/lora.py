@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
@@ -58,6 +59,7 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
         groups=tuple(groups),
         text_encoder_learns=config.train_text_encoder,
         detach=detach,
+        addition=None if config.use_dora else _addition,
     )
 
 
@@ -89,6 +91,12 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
         for name, parameter in module.named_parameters()
         if parameter.requires_grad and ".lora_" in name
     }
+
+
+def _addition(layer: nn.Module, inputs: Tensor) -> Tensor:
+    assert isinstance(layer, LoraLayer)
+    down, up = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]
+    return up(down(layer._cast_input_dtype(inputs, down.weight.dtype))) * layer.scaling[_ADAPTER]
 
 
 def _eject(module: nn.Module) -> None:

@@ -1,0 +1,75 @@
+"""One task as a run: its loop over what a method has attached, its file, and what names it. Knows no batch."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+
+from torch import nn
+
+from packshot.diffusion.batches import BatchPlan
+from packshot.diffusion.checkpoints import Checkpoints
+from packshot.diffusion.conditioning import EncodesPrompts, PromptConditioning
+from packshot.diffusion.course import Course
+from packshot.diffusion.loop import Loop
+from packshot.diffusion.metrics import MetricsLog
+from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Conditioning, Family
+from packshot.diffusion.weights import WEIGHTS_FILE, WeightsHeader, write_weights
+from packshot.ports import TrainedWeights, TrainingTask
+
+
+def loop_of(
+    task: TrainingTask,
+    base: Family,
+    plan: BatchPlan,
+    attachment: Attachment,
+    rows: Mapping[str, nn.Parameter],
+    *,
+    encoder: EncodesPrompts | None = None,
+    known: dict[str, Conditioning] | None = None,
+) -> Loop:
+    """The loop of ``task``. Prompts are read by ``encoder``, or else by the base; ``known`` see PromptConditioning."""
+    row_learns = any(row.requires_grad for row in rows.values())
+
+    def learns(prompt: str) -> bool:
+        return attachment.text_encoder_learns or (row_learns and task.token in prompt)
+
+    return Loop(
+        base=base,
+        attachment=attachment,
+        plan=plan,
+        conditioning=PromptConditioning(encoder or base, learns, known=known, own=lambda prompt: task.token in prompt),
+        config=task.config,
+        checkpoints=Checkpoints(task.workdir / "checkpoints", _run_digest(task)),
+        metrics=MetricsLog(task.workdir / "metrics.jsonl"),
+    )
+
+
+def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, nn.Parameter]) -> TrainedWeights:
+    """What a finished course of ``loop`` gives."""
+    tensors = {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(course.learned)
+    return TrainedWeights(files={WEIGHTS_FILE: write_weights(_header(task), tensors)}, metrics=tuple(loop.metrics.rows))
+
+
+def _header(task: TrainingTask) -> WeightsHeader:
+    return WeightsHeader(
+        method=task.config.method,
+        family=task.base.family,
+        base_digest=task.base.digest,
+        token=task.token,
+        trained_phrase=task.trained_phrase,
+        class_noun=task.class_noun,
+        rank=task.config.rank,
+        alpha=task.config.rank,
+        config=json.dumps(task.config.to_dict(), sort_keys=True),
+    )
+
+
+def _run_digest(task: TrainingTask) -> str:
+    """Names the training by all that decides its result."""
+    examples = [
+        [hashlib.sha256(each.image).hexdigest(), hashlib.sha256(each.mask or b"").hexdigest(), each.caption]
+        for each in task.examples
+    ]
+    parts = [dataclasses.asdict(_header(task)), examples]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
