@@ -18,7 +18,7 @@ from packshot.domain.errors import BaseModelRefused, IncompatibleFineTune, Inter
 from packshot.domain.evaluation import Embedding
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef
-from packshot.ports import LoadedFineTune, Progress, TrainedWeights, TrainingTask
+from packshot.ports import GroupMember, LoadedFineTune, Progress, TrainedWeights, TrainingTask
 
 Colour = tuple[int, int, int]
 GREY: Colour = (128, 128, 128)
@@ -53,6 +53,7 @@ class FakeTrainer:
     before_step: Callable[[int], None] = lambda _: None
     misled: bool = False
     tasks: list[TrainingTask] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
 
     def train(
         self, task: TrainingTask, *, report: Callable[[Progress], None], stop: Callable[[], bool]
@@ -77,6 +78,12 @@ class FakeTrainer:
         }
         metrics = tuple({"step": float(step), "loss": 1 / step} for step in range(1, task.config.steps + 1))
         return TrainedWeights(files={"weights.safetensors": json.dumps(learnt).encode()}, metrics=metrics)
+
+    def train_together(self, members: Sequence[GroupMember]) -> None:
+        self.groups.append([member.task.trained_phrase for member in members])
+        for member in members:
+            with member.own():
+                member.finish(self.train(member.task, report=member.report, stop=member.stop))
 
 
 @dataclass

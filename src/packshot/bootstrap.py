@@ -14,7 +14,7 @@ from packshot import __version__
 from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
 from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Trainer
-from packshot.services.jobs import Handler
+from packshot.services.jobs import GroupHandler, Handler
 from packshot.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Workspace:
         """Fine-tunes bases."""
         from packshot.diffusion.trainer import DiffusersTrainer
 
-        return DiffusersTrainer(self._diffusers_bases, self._diffusers_generator)
+        return DiffusersTrainer(
+            self._diffusers_bases, self._diffusers_generator, group_samples=self.settings.group_samples
+        )
 
     @cached_property
     def generator(self) -> Generator:
@@ -130,6 +132,24 @@ class Workspace:
             run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
 
         return {JobKind.TRAINING: train, JobKind.GENERATION: generate}
+
+    @cached_property
+    def train_group(self) -> GroupHandler:
+        """What a worker does for several trainings that go together."""
+        from packshot.services.training_groups import run_trainings
+
+        def train(held) -> None:  # type: ignore[no-untyped-def]
+            run_trainings(
+                held,
+                self.records,
+                self.blobs,
+                self.trainer,
+                code_revision=code_revision(),
+                workdir=self._runs,
+                cachedir=self.home / "cache",
+            )
+
+        return train
 
     def tidy(self) -> None:
         """Remove what ended jobs kept to go on from."""

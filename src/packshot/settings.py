@@ -24,6 +24,13 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
+    group_size: int = Field(default=16, ge=1, le=256, description="How many categories are trained together at most.")
+    group_samples: int = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        description="How many pictures of categories that are trained together pass through the base at once.",
+    )
     lease_s: float = Field(
         default=20.0, ge=1, le=3600, description="Seconds until a silent worker's job is free again."
     )

@@ -14,6 +14,7 @@ from packshot.domain.catalog import (
     check_in_use,
     check_path,
     derive_identifier,
+    path_matches,
 )
 from packshot.domain.errors import CategoryExists, NotFound
 from packshot.domain.models import AliasEvent, FineTune, serving
@@ -91,6 +92,28 @@ def category_at(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE)
     near = get_close_matches(path, paths, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "list them with: packshot category list"
     raise NotFound(f"there is no category {path!r}; {hint}")
+
+
+def categories_matching(records: Records, pattern: str, namespace: str = DEFAULT_NAMESPACE) -> list[Category]:
+    """The categories in use whose path ``pattern`` means, by path; see ``path_matches``.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = sorted(
+        (
+            category
+            for category in records.find(Category, namespace=namespace)
+            if category.retired_at is None and path_matches(category.path, pattern)
+        ),
+        key=lambda category: category.path,
+    )
+    if not found:
+        raise NotFound(
+            f"no category in use has a path like {pattern!r}; * is any text between two '/', ** any part of a path; "
+            "see the paths with: packshot category list"
+        )
+    return found
 
 
 def category_called(records: Records, identifier: str, namespace: str = DEFAULT_NAMESPACE) -> Category:

@@ -4,8 +4,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from packshot.services.catalog import now
 DEFAULT_LEASE = timedelta(seconds=20)
 
 ReportProgress = Callable[[Progress], None]
+ReportProgressOf = Callable[[Job, Progress], None]
 Stop = Callable[[], bool]
 Handler = Callable[[Job, ReportProgress, Stop], None]
 Tidy = Callable[[], None]
@@ -28,6 +29,10 @@ def worker_name() -> str:
 
 
 def no_report(_: Progress) -> None:
+    """Report to nobody."""
+
+
+def no_report_of(_job: Job, _: Progress) -> None:
     """Report to nobody."""
 
 
@@ -54,6 +59,28 @@ class _Lease:
         self.message = f"{progress.phase} {progress.step}/{progress.num_steps}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A claimed job in a handler's hands. ``end`` records that it succeeded, or what it ended with; ``ended`` tells."""
+
+    job: Job
+    report: ReportProgress
+    stop: Stop
+    end: Callable[[Exception | None], None]
+    ended: Callable[[], bool]
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Whatever is raised within ends this job alone, and goes no further."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as in ``work_together``
+            self.end(error)
+
+
+GroupHandler = Callable[[Sequence[Held]], None]
+
+
 def work_on_one(
     records: Records,
     handlers: Mapping[JobKind, Handler],
@@ -71,47 +98,86 @@ def work_on_one(
     """
     job = records.claim(worker_name(), now(), lease, job_id=job_id)
     if job is not None:
-        job = _run(records, handlers, job, lease, report, stop)
+        job = work_on_claimed(records, handlers, job, lease=lease, report=report, stop=stop)
     tidy()
     return job
 
 
-def _run(
+def work_on_claimed(
     records: Records,
     handlers: Mapping[JobKind, Handler],
     job: Job,
-    lease: timedelta,
-    report: ReportProgress,
-    stop: Stop,
+    *,
+    lease: timedelta = DEFAULT_LEASE,
+    report: ReportProgress = no_report,
+    stop: Stop = never_stop,
 ) -> Job:
-    with _kept_lease(records, job, lease) as state:
+    """Run a job that this process has claimed to its end; the returned job tells how it went."""
 
-        def noted(progress: Progress) -> None:
-            state.note(progress)
-            report(progress)
+    def alone(held: Sequence[Held]) -> None:
+        (one,) = held
+        handlers[job.kind](one.job, one.report, one.stop)
+        one.end(None)
 
+    return work_together(records, alone, [job], lease=lease, report=lambda _, progress: report(progress), stop=stop)[0]
+
+
+def work_together(
+    records: Records,
+    handler: GroupHandler,
+    claimed: Sequence[Job],
+    *,
+    lease: timedelta = DEFAULT_LEASE,
+    report: ReportProgressOf = no_report_of,
+    stop: Stop = never_stop,
+) -> list[Job]:
+    """Run jobs that this process has claimed with one handler, each to its own end; the returned jobs tell.
+
+    What ``handler`` itself raises ends those that have not ended before.
+    """
+    with ExitStack() as leases:
+        held = [
+            _hold(records, job, leases.enter_context(_kept_lease(records, job, lease)), report, stop) for job in claimed
+        ]
+        failure: Exception | None = None
         try:
-            handlers[job.kind](job, noted, lambda: state.lost.is_set() or stop())
-            status, message = JobStatus.SUCCEEDED, ""
-        except Interrupted as interruption:
-            status, message = JobStatus.QUEUED, str(interruption)
-        except StaleAttempt:
-            return records.get(Job, job.id)
-        except PackshotError as error:
-            status, message = JobStatus.FAILED, str(error)
+            handler(held)
         except Exception as error:  # noqa: BLE001 - the one broad except: a job records whatever ended it
-            status, message = JobStatus.FAILED, f"{type(error).__name__}: {error}"
-    return _end(records, job, status, message)
+            failure = error
+        for each in held:
+            if not each.ended():
+                assert failure, f"the handler left {each.job.id} without an end"
+                each.end(failure)
+    return [records.get(Job, job.id) for job in claimed]
 
 
-def _end(records: Records, job: Job, status: JobStatus, message: str) -> Job:
-    try:
-        with records.transaction(fence=(job.id, job.attempt)):
-            ended = finish(records.get(Job, job.id), status, now(), message)
-            records.replace(ended)
-    except StaleAttempt:
-        return records.get(Job, job.id)
-    return ended
+def _hold(records: Records, job: Job, state: _Lease, report: ReportProgressOf, stop: Stop) -> Held:
+    def noted(progress: Progress) -> None:
+        state.note(progress)
+        report(job, progress)
+
+    recorded = threading.Event()
+
+    def end(error: Exception | None) -> None:
+        state.ended.set()
+        if not isinstance(error, StaleAttempt):
+            _end(records, job, *_outcome(error))
+        recorded.set()
+
+    return Held(job=job, report=noted, stop=lambda: state.lost.is_set() or stop(), end=end, ended=recorded.is_set)
+
+
+def _outcome(error: Exception | None) -> tuple[JobStatus, str]:
+    if error is None:
+        return JobStatus.SUCCEEDED, ""
+    if isinstance(error, Interrupted):
+        return JobStatus.QUEUED, str(error)
+    return JobStatus.FAILED, str(error) if isinstance(error, PackshotError) else f"{type(error).__name__}: {error}"
+
+
+def _end(records: Records, job: Job, status: JobStatus, message: str) -> None:
+    with suppress(StaleAttempt), records.transaction(fence=(job.id, job.attempt)):
+        records.replace(finish(records.get(Job, job.id), status, now(), message))
 
 
 @contextmanager

@@ -134,6 +134,22 @@ def run_training(
         Interrupted: ``stop()`` became true; a checkpoint is kept in ``workdir``.
         StaleAttempt: another worker took over; nothing was published.
     """
+    task = prepare_training(job, records, blobs, workdir=workdir, cachedir=cachedir)
+    if isinstance(task, FineTune):
+        return task
+    trained = trainer.train(task, report=report, stop=stop)
+    return publish_training(job, records, blobs, task, trained, code_revision=code_revision)
+
+
+def prepare_training(
+    job: Job, records: Records, blobs: Blobs, *, workdir: Path, cachedir: Path
+) -> TrainingTask | FineTune:
+    """The task of ``job``, or the fine-tune that an earlier attempt at it has published.
+
+    Raises:
+        CategoryRetired: the category was taken out of use since the training was planned.
+        CorruptArtifact, NotFound: a photo of the set is damaged or gone.
+    """
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
     published = records.find(FineTune, training_run_id=run.id)
@@ -143,7 +159,7 @@ def run_training(
     frozen = records.get(ReferenceSet, run.reference_set_id)
     token = trained_token(category.identifier, frozen.digest)
     phrase = trained_phrase(token, category.class_noun)
-    task = TrainingTask(
+    return TrainingTask(
         base=records.get(BaseModelRef, run.base_id),
         examples=_examples(records, blobs, category, frozen, phrase),
         class_noun=category.class_noun,
@@ -153,18 +169,28 @@ def run_training(
         workdir=workdir / run.id,
         cachedir=cachedir,
     )
-    trained = trainer.train(task, report=report, stop=stop)
+
+
+def publish_training(
+    job: Job, records: Records, blobs: Blobs, task: TrainingTask, trained: TrainedWeights, *, code_revision: str
+) -> FineTune:
+    """Record what was trained as the category's next version.
+
+    Raises:
+        StaleAttempt: another worker took over; nothing was published.
+    """
+    run = records.get(TrainingRun, job.subject_id)
     artifacts = _store(blobs, trained)
     with records.transaction(fence=(job.id, job.attempt)):
         fine_tune = FineTune(
             id=new_id("ft"),
-            category_id=category.id,
-            version=next_version(records, category.id),
+            category_id=run.category_id,
+            version=next_version(records, run.category_id),
             training_run_id=run.id,
             base_id=run.base_id,
             method=run.config.method,
-            token=token,
-            trained_phrase=phrase,
+            token=task.token,
+            trained_phrase=task.trained_phrase,
             artifacts=artifacts,
             code_revision=code_revision,
             created_at=now(),
