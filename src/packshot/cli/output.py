@@ -82,8 +82,11 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_shown() -> "Iterator[Callable[[Progress], None]]":
-    """A live line per phase on stderr, with loss, speed and time left; one line per phase where it is no terminal."""
+def progress_shown() -> "Iterator[Callable[..., None]]":
+    """A live line per phase on stderr, with loss, speed and time left; one line per phase where it is no terminal.
+
+    What is given takes a ``Progress`` and, where several go on at once, what it belongs to: that has one line then.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -100,14 +103,19 @@ def progress_shown() -> "Iterator[Callable[[Progress], None]]":
         console=console,
         disable=not console.is_terminal,
     )
-    tasks: dict[str, object] = {}
+    tasks: dict[str, tuple[object, str]] = {}
 
-    def report(progress: "Progress") -> None:
-        if progress.phase not in tasks:
-            tasks[progress.phase] = bars.add_task(progress.phase, total=progress.num_steps, detail="")
+    def report(progress: "Progress", of: str = "") -> None:
+        line = f"{of} {progress.phase}".lstrip()
+        task, shown = tasks.get(of or line, (None, ""))
+        if shown != line:
+            if task is None:
+                task = bars.add_task(line, total=progress.num_steps, detail="")
+            else:
+                bars.reset(task, total=progress.num_steps, description=line, detail="")  # type: ignore[arg-type]
+            tasks[of or line] = task, line
             if bars.disable:
-                say(f"{progress.phase} ({progress.num_steps})")
-        task = tasks[progress.phase]
+                say(f"{line} ({progress.num_steps})")
         speed = bars.tasks[task].speed  # type: ignore[index]
         loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
         detail = f"{loss}  {speed:.2f}/s" if speed else loss

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.catalog import Path_
 from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
-from packshot.domain.errors import InvalidConfiguration
+from packshot.cli.training_several import report_of_jobs, resumption, train_several, watching
+from packshot.domain.errors import InvalidConfiguration, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from packshot.bootstrap import Workspace
     from packshot.domain.jobs import Job
-    from packshot.domain.training import TrainingRun
+    from packshot.domain.models import BaseModelRef
+    from packshot.domain.training import TrainingConfig
 
 _POLL_S = 0.5
 
@@ -55,7 +55,12 @@ def read_values(config: Path | None, settings: list[str], **flags: object) -> di
 
 
 def train(
-    path: Path_,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="For example produce/apple/honeycrisp.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option("--all", metavar="PATTERN", help="Every category in use like 'produce/**'.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
     base: Annotated[str, typer.Option(help="embedded, a diffusers folder, or a hub id.")] = EMBEDDED_BASE,
     config: Annotated[Path | None, typer.Option(help="A YAML file of configuration values.")] = None,
@@ -67,74 +72,81 @@ def train(
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a background worker.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune the base on the newest frozen set.
+    """Fine-tune the base on the newest frozen set, for one category or for several that share one loaded base.
 
-    The same command again goes on where a killed or interrupted run stopped.
+    The same command again goes on where a killed or interrupted run stopped. Of several categories one that fails does
+    not stop the others; exit code 1 then.
     """
     from packshot.bootstrap import code_revision
-    from packshot.domain.jobs import JobKind
     from packshot.domain.presets import parse_config
-    from packshot.services.catalog import category_at
-    from packshot.services.jobs import check_succeeded, see_through
     from packshot.services.models import register_base
-    from packshot.services.training import fine_tune_of, plan_training
 
     values = read_values(config, settings or [], method=method, steps=steps, seed=seed)
+    if every is None and not paths:
+        raise InvalidInput("no category is given; write its PATH, several of them, or --all with a pattern")
+    if detach and (every is not None or len(paths or []) > 1):
+        raise InvalidInput("--detach leaves one category to a worker; for several leave it out")
     with workspace() as space:
-        category = category_at(space.records, path, space.settings.namespace)
+        chosen_paths = _paths(space, paths or [], every)
         described = space.bases.describe(base)
         chosen = parse_config(values, base_resolution=described.resolution, family=described.family)
         base_ref = register_base(space.records, described)
-        code = code_revision()
-        plan = plan_training(space.records, category, base_ref, chosen, code)
-        if plan.resumed:
-            say(_resumption(plan.run, code))
-        if detach:
-            where = space.executor.start(JobKind.TRAINING, plan.job.id)
-            show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
-            return
-        with progress_shown() as report, interruptible() as stop:
-            job = see_through(
-                space.records,
-                space.handlers,
-                plan.job.id,
-                lease=space.lease,
-                report=report,
-                watch=watching(),
-                tidy=space.tidy,
-                stop=stop,
-            )
-        check_succeeded(job)
-        fine_tune = fine_tune_of(space.records, plan.run)
-        show(
-            fine_tune,
-            as_json,
-            lambda: (
-                f"{path}@{fine_tune.version}: {fine_tune.method}, {chosen.steps} steps; "
-                f"look at it with: packshot evaluate {path}@{fine_tune.version}"
-            ),
+        if every is None and len(chosen_paths) == 1:
+            _train_one(space, chosen_paths[0], base_ref, chosen, code_revision(), detach, as_json)
+        else:
+            train_several(space, chosen_paths, base_ref, chosen, code_revision(), as_json)
+
+
+def _paths(space: "Workspace", paths: list[str], every: str | None) -> list[str]:
+    from packshot.services.catalog import categories_matching
+
+    matching = categories_matching(space.records, every, space.settings.namespace) if every is not None else []
+    return list(dict.fromkeys([*paths, *(category.path for category in matching)]))
+
+
+def _train_one(
+    space: "Workspace",
+    path: str,
+    base: "BaseModelRef",
+    chosen: "TrainingConfig",
+    code: str,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    from packshot.domain.jobs import JobKind
+    from packshot.services.catalog import category_at
+    from packshot.services.jobs import check_succeeded, see_through
+    from packshot.services.training import fine_tune_of, plan_training
+
+    category = category_at(space.records, path, space.settings.namespace)
+    plan = plan_training(space.records, category, base, chosen, code)
+    if plan.resumed:
+        say(resumption(plan.run, code))
+    if detach:
+        where = space.executor.start(JobKind.TRAINING, plan.job.id)
+        show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
+        return
+    with progress_shown() as report, interruptible() as stop:
+        job = see_through(
+            space.records,
+            space.handlers,
+            plan.job.id,
+            lease=space.lease,
+            report=report,
+            watch=watching(),
+            tidy=space.tidy,
+            stop=stop,
         )
-
-
-def _resumption(run: "TrainingRun", code: str) -> str:
-    if run.code_revision == code:
-        return f"going on with run {run.id}"
-    return (
-        f"going on with run {run.id}, which was planned by code {run.code_revision}, under code {code}: "
-        "its weights may differ from those of an uninterrupted run"
+    check_succeeded(job)
+    fine_tune = fine_tune_of(space.records, plan.run)
+    show(
+        fine_tune,
+        as_json,
+        lambda: (
+            f"{path}@{fine_tune.version}: {fine_tune.method}, {chosen.steps} steps; "
+            f"look at it with: packshot evaluate {path}@{fine_tune.version}"
+        ),
     )
-
-
-def watching() -> "Callable[[Job], None]":
-    """A watcher that says, once each, which worker holds the job."""
-    said: set[str] = set()
-
-    def watch(job: "Job") -> None:
-        if job.worker not in said:
-            said.add(job.worker)
-            say(f"worker {job.worker} holds job {job.id}; watching, and taking over when its lease runs out")
-
-    return watch
 
 
 def worker(
@@ -145,13 +157,14 @@ def worker(
 ) -> None:
     """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now.
 
-    Exit code 1 when a job failed.
+    Trainings that wait and go together are carried out together. Exit code 1 when a job failed.
     """
     import os
     import time
 
     from packshot.domain.jobs import JobStatus
-    from packshot.services.jobs import see_through, work_on_one
+    from packshot.services.jobs import see_through
+    from packshot.services.training_groups import work_on_next
 
     with workspace() as space:
         done: list[Job] = []
@@ -174,15 +187,22 @@ def worker(
                 done.append(one)
                 say(f"job {one.id} {one.status} {one.message}".rstrip())
             while not job and not ended():
-                one = work_on_one(
-                    space.records, space.handlers, lease=space.lease, report=report, tidy=space.tidy, stop=ended
+                some = work_on_next(
+                    space.records,
+                    space.handlers,
+                    space.train_group,
+                    space.settings.group_size,
+                    lease=space.lease,
+                    report=report_of_jobs(space, report),
+                    tidy=space.tidy,
+                    stop=ended,
                 )
-                if one:
+                for one in some:
                     done.append(one)
                     say(f"job {one.id} {one.status} {one.message}".rstrip())
-                elif wait:
+                if not some and wait:
                     time.sleep(_POLL_S)
-                else:
+                elif not some:
                     break
         num_failed = sum(each.status is JobStatus.FAILED for each in done)
         show(
