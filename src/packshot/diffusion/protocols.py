@@ -71,7 +71,10 @@ class NoiseProcess(Protocol):
 class Token(Protocol):
     """A token that a base was given, with the parameters that hold its rows by text encoder."""
 
-    rows: Mapping[str, nn.Parameter]
+    @property
+    def rows(self) -> Mapping[str, nn.Parameter]:
+        """The parameters by the name of the text encoder."""
+        ...
 
     def read(self) -> AbstractContextManager[None]:
         """Let the base know the token while the context lasts; one at a time. Leaves the base as it was."""

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -70,7 +70,7 @@ class Held:
     ended: Callable[[], bool]
 
     @contextmanager
-    def own(self) -> Iterator[None]:
+    def own(self) -> Generator[None, None, None]:
         """Whatever is raised within ends this job alone, and goes no further."""
         try:
             yield

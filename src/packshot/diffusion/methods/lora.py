@@ -96,7 +96,9 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
 def _addition(layer: nn.Module, inputs: Tensor) -> Tensor:
     assert isinstance(layer, LoraLayer)
     down, up = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]
-    return up(down(layer._cast_input_dtype(inputs, down.weight.dtype))) * layer.scaling[_ADAPTER]
+    weight = down.weight
+    assert isinstance(weight, Tensor)
+    return up(down(layer._cast_input_dtype(inputs, weight.dtype))) * layer.scaling[_ADAPTER]
 
 
 def _eject(module: nn.Module) -> None:
