@@ -19,7 +19,7 @@ from packshot.services.catalog import add_category, category_at
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.jobs import Handler, ReportProgress, Stop, Tidy, check_succeeded, see_through
 from packshot.services.models import promote
-from packshot.services.references import add_references, caption_references, freeze_references
+from packshot.services.references import add_references, freeze_references
 from packshot.services.training import fine_tune_of, plan_training
 
 NUM_PHOTOS = 15  # of which one in five is held out: twelve to learn from
@@ -98,7 +98,7 @@ def photo_categories(folder: Path, class_noun: str) -> list[DemoCategory]:
 
 
 def take_in(models: DemoModels, wanted: DemoCategory) -> Category:
-    """Add the category, its photos and a frozen set, unless they are there; photos without a caption get one.
+    """Add the category, its photos and a frozen set, unless they are there.
 
     Where there are many photos the choice is the same each time, whatever the training's seed, so that demos with
     several seeds do not heap up photos.
@@ -107,7 +107,6 @@ def take_in(models: DemoModels, wanted: DemoCategory) -> Category:
         InvalidInput: the folder's name makes no path, or it holds no pictures; nothing was added.
         ReferenceSetRefused: too few of its photos can be used.
         Conflict: the identifier is taken, or the category retired.
-        JudgeUnusable: the judge, which names where photos were taken, cannot be loaded.
     """
     photos = _choose(read_photos([wanted.folder]))
     try:
@@ -117,7 +116,6 @@ def take_in(models: DemoModels, wanted: DemoCategory) -> Category:
             models.records, path=wanted.path, class_noun=wanted.class_noun, namespace=models.namespace
         )
     add_references(models.records, models.blobs, category, photos, wanted.rights)
-    caption_references(models.records, models.blobs, models.judge, category)
     freeze_references(models.records, category)
     return category
 

@@ -204,8 +204,9 @@ def caption_references(
     """Give each accepted photo without a caption one that names its setting; returns those photos.
 
     Of ``settings`` the one is taken whose prompt the judge finds nearest to the photo (zero-shot classification,
-    Radford et al. 2021, CLIP). What a caption names is learned as the caption's, not as the product's. A frozen set
-    keeps its photo as it was: a new record of the same picture takes its place in the next set.
+    Radford et al. 2021, CLIP). What a caption names is learned as the caption's, not as the product's: leave photos
+    that all come from one place without (docs/log.md). A frozen set keeps its photo as it was: a new record of the
+    same picture takes its place in the next set.
 
     Raises:
         InvalidInput: no setting, or an empty one.

@@ -6,7 +6,7 @@ from photos import GREEN
 from packshot.domain.errors import Interrupted, InvalidInput, InvalidPath, NothingServing, ReferenceSetRefused
 from packshot.domain.evaluation import Outcome
 from packshot.domain.models import AliasEvent, FineTune
-from packshot.domain.references import SETTINGS, ReferenceImage, Rights
+from packshot.domain.references import ReferenceImage, Rights
 from packshot.domain.training import TrainingConfig, TrainingRun
 from packshot.services.catalog import category_at
 from packshot.services.demo import NUM_PHOTOS, DemoModels, photo_categories, run_demo, sample_categories
@@ -47,10 +47,6 @@ def test_photos_become_a_serving_fine_tune_and_sibling_folders_its_rivals(space)
     assert [each.path for each in categories] == ["photos/apple/pink-lady", "photos/apple/fuji"]
     made = demo(space, categories)
     assert made.category.identifier == "sks_pinklady_apple"
-    assert all(
-        example.caption in {f"a photo of an apple {setting}" for setting in SETTINGS}
-        for example in space.trainer.tasks[0].examples
-    )
     assert made.promoted
     assert serving_fine_tune(space.records, made.category) == made.fine_tune
     assert made.evaluation.rivals == ("photos/apple/fuji",)
