@@ -18,6 +18,7 @@ from packshot.cli import (
     generation,
     importing,
     models,
+    provenance,
     references,
     serve,
     training,
@@ -36,7 +37,7 @@ app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
 app.add_typer(bases.app, name="base")
 app.add_typer(access.app, name="key")
-for module in (training, models, export, importing, generation, demo, serve):
+for module in (training, models, export, importing, generation, provenance, demo, serve):
     module.register(app)
 
 

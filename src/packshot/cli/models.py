@@ -111,10 +111,11 @@ def show_lineage(
         source: Mapping[str, Any] = {}
         if lineage.fine_tune and lineage.fine_tune.imported:
             source = json.loads(space.blobs.get(lineage.fine_tune.artifact(SOURCE).sha256))
-        show(lineage, as_json, lambda: _lineage_text(lineage, source))
+        show(lineage, as_json, lambda: lineage_text(lineage, source))
 
 
-def _lineage_text(lineage: "Lineage", source: Mapping[str, Any]) -> str:
+def lineage_text(lineage: "Lineage", source: Mapping[str, Any]) -> str:
+    """Every ancestor, one line each."""
     lines: list[str] = []
     if lineage.image and lineage.generation:
         made = lineage.generation

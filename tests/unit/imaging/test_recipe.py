@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from packshot.domain.errors import InvalidInput
 from packshot.imaging.pixels import encode_png
-from packshot.imaging.recipe import read_recipe, with_recipe
+from packshot.imaging.recipe import read_inscription, read_recipe, with_recipe
 
 RECIPE = {"prompt": "sks_äpfel on “wood”\nwarm", "seed": 7, "guidance_scale": 4.0, "negative": None, "bare": False}
 
@@ -71,3 +71,42 @@ def test_what_holds_no_recipe_gives_none(png: bytes, damage: str) -> None:
 def test_only_a_whole_png_takes_a_recipe(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="PNG"):
         with_recipe(data, {})
+
+
+def rewritten(data: bytes, change=lambda image: image, **options) -> bytes:
+    """The picture in ``data`` after ``change``, saved by another program that keeps text chunks."""
+    with Image.open(io.BytesIO(data)) as image:
+        texts = PngImagePlugin.PngInfo()
+        for key, value in image.info.items():
+            texts.add_itxt(key, str(value))
+        buffer = io.BytesIO()
+        change(image.copy()).save(buffer, "PNG", pnginfo=texts, **options)
+    return buffer.getvalue()
+
+
+def brighter(image: Image.Image) -> Image.Image:
+    image.putpixel((3, 3), (1, 2, 3))
+    return image
+
+
+def test_a_seal_tells_whether_recipe_and_pixels_are_what_was_written(png: bytes) -> None:
+    written = with_recipe(png, {"seed": 7})
+
+    def seen(data: bytes) -> tuple[bool, bool, bool]:
+        found = read_inscription(data)
+        return found.has_recipe, found.recipe_whole, found.pixels_whole
+
+    assert seen(written) == seen(rewritten(written, compress_level=0)) == (True, True, True)
+    assert seen(rewritten(written, brighter)) == (True, True, False)
+    assert seen(written.replace(b'{"seed": 7}', b'{"seed": 8}')) == (True, False, True)
+    assert seen(written.replace(b'{"seed": 7}', b'{"seed": 7 ')) == (True, False, True)
+    assert seen(written.replace(b"packshot-seal", b"packshot-none")) == (True, False, False)
+    assert seen(written[:-40]) == (True, True, False)
+    assert seen(png) == seen(b"GIF89a") == seen(b"") == (False, False, False)
+    assert read_inscription(written).declared_generated
+    assert not read_inscription(png).declared_generated
+
+
+def test_a_picture_too_large_to_look_at_is_not_decoded(png: bytes) -> None:
+    bomb = png[:16] + (2**31 - 1).to_bytes(4, "big") * 2 + png[24:]
+    assert read_inscription(bomb).pixels is None
