@@ -89,8 +89,10 @@ class Platform:
         return evaluate(space.records, space.blobs, space.generator, space.judge, fine_tune).id
 
 
-def platform_in(folder: Path, *, dev: bool = False, client: tuple[str, int] = ("10.0.0.7", 1)) -> Iterator[Platform]:
-    with create_workspace(Settings(home=folder / "workspace")) as space:
+def platform_in(
+    folder: Path, *, dev: bool = False, client: tuple[str, int] = ("10.0.0.7", 1), **settings: Any
+) -> Iterator[Platform]:
+    with create_workspace(Settings(home=folder / "workspace", **settings)) as space:
         vars(space).update(
             bases=FakeBaseModels(), trainer=FakeTrainer(), generator=FakeGenerator(), judge=ColourJudge()
         )

@@ -2,13 +2,13 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from packshot.domain import jobs
-from packshot.domain.access import ApiKey, Reply
+from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.catalog import Category, fold_look_alikes
 from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
 from packshot.domain.evaluation import Evaluation
@@ -17,7 +17,8 @@ from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
-from packshot.ports import Fence, R, Record
+from packshot.domain.usage import Usage
+from packshot.ports import Fence, R, Record, Tally
 
 # Parents stand before their children, as in the database.
 PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
@@ -48,6 +49,9 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
     GeneratedImage: (("generation_id", Generation),),
     ApiKey: (),
     Reply: (),
+    Usage: (("category_id", Category), ("job_id", Job)),
+    AuditEntry: (),
+    Quota: (),
 }
 _ORDER = {kind: place for place, kind in enumerate(PARENTS)}
 
@@ -58,6 +62,7 @@ class InMemoryRecords:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._kinds: dict[type[Record], dict[str, Record]] = {kind: {} for kind in PARENTS}
+        self._turns: dict[str, int] = {}
 
     @contextmanager
     def transaction(self, fence: Fence | None = None) -> Iterator[None]:
@@ -107,13 +112,46 @@ class InMemoryRecords:
 
     def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
         with self.transaction():
-            for job in self.find(Job) if job_id is None else [self.get(Job, job_id)]:
-                if jobs.claimable(job, now):
-                    claimed = jobs.claim(job, worker, now, lease)
-                    self.replace(claimed)
-                    if claimed.status is JobStatus.RUNNING:
-                        return claimed
+            while (job := self._next(now, job_id)) is not None:
+                claimed = jobs.claim(job, worker, now, lease)
+                self.replace(claimed)
+                if claimed.status is JobStatus.RUNNING:
+                    return claimed
         return None
+
+    def _next(self, now: datetime, job_id: str | None) -> Job | None:
+        open_ = [job for job in self.find(Job) if jobs.claimable(job, now)]
+        if job_id is not None:
+            return self.get(Job, job_id) if self.get(Job, job_id) in open_ else None
+        deserted = [job for job in open_ if job.status is JobStatus.RUNNING]
+        if deserted or not open_:
+            return next(iter(deserted), None)
+        namespace = jobs.whose_turn({job.namespace for job in open_}, self._turns)
+        self._turns[namespace] = max(self._turns.values(), default=0) + 1
+        return max((job for job in open_ if job.namespace == namespace), key=lambda job: job.priority)
+
+    def tally(
+        self,
+        kind: type[R],
+        by: Sequence[str],
+        sums: Sequence[str] = (),
+        *,
+        since: datetime | None = None,
+        **equal: str | int | None,
+    ) -> list[Tally]:
+        groups: dict[tuple[str | None, ...], list[Any]] = {}
+        for record in self.find(kind, **equal):
+            if since is None or cast(Any, record).created_at >= since:
+                key = tuple(None if value is None else str(value) for value in (getattr(record, name) for name in by))
+                groups.setdefault(key, []).append(record)
+        return [
+            Tally(
+                key=key,
+                count=len(found),
+                sums=tuple(float(sum(getattr(each, name) for each in found)) for name in sums),
+            )
+            for key, found in sorted(groups.items(), key=lambda group: [(part is not None, part) for part in group[0]])
+        ]
 
     def _check(self, record: Record) -> None:
         others = [other for other in self._kinds[type(record)].values() if other.id != record.id]

@@ -15,6 +15,7 @@ from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
 from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Trainer
 from packshot.services.jobs import GroupHandler, Handler
+from packshot.services.limits import Limits
 from packshot.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ class Workspace:
     def lease(self) -> timedelta:
         """How long a silent worker keeps a job."""
         return timedelta(seconds=self.settings.lease_s)
+
+    @property
+    def limits(self) -> Limits:
+        """What a namespace without a quota of its own may do."""
+        return Limits(
+            requests_per_minute=self.settings.requests_per_minute, max_unfinished_jobs=self.settings.max_unfinished_jobs
+        )
 
     @cached_property
     def bases(self) -> BaseModels:

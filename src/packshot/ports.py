@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from packshot.domain.access import ApiKey, Reply
+from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
@@ -18,6 +18,7 @@ from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
+from packshot.domain.usage import Usage
 
 Record = (
     Category
@@ -33,9 +34,21 @@ Record = (
     | Job
     | ApiKey
     | Reply
+    | Usage
+    | AuditEntry
+    | Quota
 )
 R = TypeVar("R", bound=Record)
 Fence = tuple[str, int]  # (job id, attempt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How many records have the same ``key`` values, and the sums of some of their numbers."""
+
+    key: tuple[str | None, ...]
+    count: int
+    sums: tuple[float, ...]
 
 
 class Records(Protocol):
@@ -65,8 +78,27 @@ class Records(Protocol):
         """The records whose fields equal the given values, in order of creation."""
         ...
 
+    def tally(
+        self,
+        kind: type[R],
+        by: Sequence[str],
+        sums: Sequence[str] = (),
+        *,
+        since: datetime | None = None,
+        **equal: str | int | None,
+    ) -> list[Tally]:
+        """Records counted and summed per value of the fields ``by``, sorted by them, None first.
+
+        ``since`` leaves out what was created before.
+        """
+        ...
+
     def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
-        """Take the oldest claimable job (or just ``job_id``) for ``worker``; exactly one claimer wins."""
+        """Take a claimable job (or just ``job_id``) for ``worker``; exactly one claimer wins.
+
+        Deserted jobs come first, the oldest before the others. Then namespaces take turns (``domain.jobs.whose_turn``),
+        and in its turn a namespace has the job of the highest priority, the oldest of these.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """Environment variables → typed settings. Every field is documented in docs/reference/settings.md."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +34,21 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(
         default=20.0, ge=1, le=3600, description="Seconds until a silent worker's job is free again."
+    )
+    requests_per_minute: int = Field(
+        default=1200, ge=1, le=1_000_000, description="How many requests a key may make in a minute."
+    )
+    max_unfinished_jobs: int = Field(
+        default=1000, ge=1, le=10_000_000, description="How many queued and running jobs a namespace may have."
+    )
+    price_per_hour: float = Field(
+        default=0.0, ge=0, description="What an hour of a worker's time costs, in your currency, for usage reports."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What server and workers log: debug, info, warning or error, and what is worse."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How they log: text, or one JSON object per line."
     )
     judge_embedder: str = Field(default="embedded", description="Folder or hub id of the image embedder that judges.")
     judge_clip: str = Field(default="embedded", description="Folder or hub id of the CLIP model that judges adherence.")

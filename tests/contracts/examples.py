@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from packshot.domain.access import ApiKey, Reply, Scope
+from packshot.domain.access import ApiKey, AuditAction, AuditEntry, Quota, Reply, Scope
 from packshot.domain.catalog import Category
 from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
@@ -21,6 +21,7 @@ from packshot.domain.models import (
 )
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
+from packshot.domain.usage import Usage
 from packshot.ports import Record
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
@@ -95,6 +96,8 @@ JOB = Job(
     lease_expires_at=ELSEWHERE,
     progress=0.1,
     message="step 20 of 200",
+    namespace="acme",
+    priority=3,
     created_at=NOW,
     finished_at=NOW + timedelta(microseconds=1),
 )
@@ -214,9 +217,35 @@ KEY = ApiKey(
     revoked_at=ELSEWHERE,
 )
 REPLY = Reply(id="reply-1", namespace="acme", key="order 7", fingerprint="6" * 64, body='{"id": "ü"}', created_at=NOW)
+USAGE = Usage(
+    id="usage-1",
+    namespace="acme",
+    category_id=CATEGORY.id,
+    job_id=JOB.id,
+    kind=JobKind.TRAINING,
+    status=JobStatus.FAILED,
+    num_images=3,
+    num_steps=17,
+    seconds=12.5,
+    created_at=NOW,
+)
+AUDIT = AuditEntry(
+    id="audit-1",
+    namespace="acme",
+    actor="key-1 (the 'shop' server)",
+    action=AuditAction.PROMOTE,
+    subject="produce/apple@2",
+    reason="the stem\nis green",
+    request_id="r-1",
+    created_at=ELSEWHERE,
+)
+QUOTA = Quota(id="quota-1", namespace="acme", requests_per_minute=None, max_unfinished_jobs=7, created_at=NOW)
 
 # Children before parents: an implementation must not depend on the order within one call.
 EVERYTHING: tuple[Record, ...] = (
+    QUOTA,
+    AUDIT,
+    USAGE,
     REPLY,
     KEY,
     GENERATED,
@@ -258,4 +287,6 @@ ORPHANS: tuple[Record, ...] = (
     replace(GENERATION, id="generation without fine-tune", fine_tune_id="nobody"),
     replace(GENERATION, id="generation without job", job_id="nobody"),
     replace(GENERATED, id="image without generation", generation_id="nobody"),
+    replace(USAGE, id="usage without category", category_id="nobody"),
+    replace(USAGE, id="usage without job", job_id="nobody"),
 )

@@ -27,6 +27,7 @@ from contracts.examples import (
     REPLY,
     RUN,
     SET,
+    USAGE,
 )
 from fakes import InMemoryRecords
 
@@ -39,6 +40,7 @@ from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus
 from packshot.domain.models import AliasEvent
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
+from packshot.domain.usage import Usage
 from packshot.ports import Record, Records
 from packshot.storage.records import SqlRecords
 
@@ -161,7 +163,20 @@ class RecordsContract:
 
     @pytest.mark.parametrize(
         "record",
-        [SET, BASE, RUN, FINE_TUNE, EVALUATION, EVENT, GENERATION, GENERATED, REPLY],
+        [
+            SET,
+            BASE,
+            RUN,
+            FINE_TUNE,
+            EVALUATION,
+            EVENT,
+            GENERATION,
+            GENERATED,
+            REPLY,
+            USAGE,
+            examples.AUDIT,
+            examples.QUOTA,
+        ],
         ids=lambda record: record.id,
     )
     def test_other_kinds_never_change(self, records: Records, record: Record) -> None:
@@ -387,6 +402,44 @@ class RecordsContract:
         records.add(replace(QUEUED, id="second"))
         claimed = [records.claim("worker", NOW + LEASE, LEASE) for _ in range(3)]
         assert [job and job.id for job in claimed] == ["first", "second", None]
+
+    def test_namespaces_take_turns_whatever_one_of_them_queues(self, records: Records) -> None:
+        """Fault 25, in short: a flood of one team does not keep another one waiting."""
+        records.add(*(replace(QUEUED, id=f"flood-{number}", namespace="flood") for number in range(200)))
+        assert records.claim("worker", NOW, LEASE)
+        records.add(
+            *(replace(QUEUED, id=f"{name}-{number}", namespace=name) for number in (1, 2) for name in ("b", "c"))
+        )
+        claimed = [records.claim("worker", NOW, LEASE) for _ in range(7)]
+        names = [job.namespace if job else "" for job in claimed]
+        assert sorted(names[:2]) == ["b", "c"]
+        assert (names[2], sorted(names[3:5]), names[5:]) == ("flood", ["b", "c"], ["flood", "flood"])
+        assert [job.id for job in claimed if job and job.namespace == "flood"] == ["flood-1", "flood-2", "flood-3"]
+
+    def test_priority_counts_within_a_namespace_alone(self, records: Records) -> None:
+        for name, namespace, priority in (("a", "x", 0), ("b", "x", 9), ("c", "x", 9), ("d", "y", -9), ("e", "y", 0)):
+            records.add(replace(QUEUED, id=name, namespace=namespace, priority=priority))
+        claimed = [records.claim("worker", NOW, LEASE) for _ in range(5)]
+        assert [job and job.id for job in claimed] == ["b", "e", "c", "d", "a"]
+
+    # sums
+
+    def test_records_are_counted_and_summed_by_group(self, records: Records) -> None:
+        records.add(CATEGORY, JOB, USAGE, replace(USAGE, id="later", created_at=NOW + LEASE, seconds=0.25))
+        bare = replace(USAGE, id="bare", category_id=None, status=JobStatus.SUCCEEDED, num_images=5)
+        records.add(bare, replace(bare, id="foreign", namespace="other"))
+
+        def tallied(by: tuple[str, ...], sums: tuple[str, ...], **options: object) -> list[tuple[object, ...]]:
+            return [(each.key, each.count, each.sums) for each in records.tally(Usage, by, sums, **options)]
+
+        assert tallied(("category_id", "status"), ("num_images", "seconds"), namespace="acme") == [
+            ((None, "succeeded"), 1, (5.0, 12.5)),
+            ((CATEGORY.id, "failed"), 2, (6.0, 12.75)),
+        ]
+        assert tallied(("namespace",), (), since=NOW + LEASE) == [(("acme",), 1, ())]
+        assert tallied((), ("seconds",), namespace="other") == [((), 1, (12.5,))]
+        assert tallied((), ("seconds",), namespace="nobody") == []
+        assert [each.key for each in records.tally(Job, ("kind", "status"))] == [("training", "running")]
 
     def test_one_job_can_be_asked_for(self, records: Records) -> None:
         records.add(replace(QUEUED, id="first"), replace(QUEUED, id="second"))

@@ -19,12 +19,14 @@ from contracts.examples import (
     FINE_TUNE,
     GENERATION,
     IMPORTED,
+    JOB,
     RUN,
 )
 
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.generation import Generation
+from packshot.domain.jobs import Job
 from packshot.domain.models import FineTune
 from packshot.ports import Record
 from packshot.storage import schema
@@ -222,6 +224,7 @@ def test_older_generations_belong_where_their_category_does(
     with SqlRecords.open(file) as records:
         assert records.get(Generation, GENERATION.id) == replace(GENERATION, namespace="acme", job_id=None)
         assert records.get(Generation, BARE_GENERATION.id) == replace(BARE_GENERATION, namespace="sks")
+        assert records.get(Job, JOB.id) == replace(JOB, namespace="acme", priority=0)
         records.add(replace(GENERATION, id="newer"))
 
 

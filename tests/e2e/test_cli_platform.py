@@ -18,3 +18,35 @@ def test_verify_tells_a_foreign_file_from_one_of_another_workspace(shell, tmp_pa
     assert "trainedAlgorithmicMedia" in told.out
     assert shell("verify", tmp_path / "other.png", "--json", code=1).json["recipe_whole"]
     assert "cannot read" in shell("verify", tmp_path / "missing.png", code=2).err
+
+
+def test_deeds_at_the_machine_are_noted(shell):
+    shell("category", "add", "produce/pear", "--class-noun", "pear")
+    secret = shell("key", "create", "web shop", "--scope", "read", "--namespace", "acme").out.strip()
+    key = shell("key", "list", "--json").json[0]["id"]
+    shell("key", "revoke", key)
+    shell("key", "revoke", key, code=1)
+    shell("quota", "set", "acme", "--max-unfinished-jobs", 5)
+    shell("quota", "set", "acme", "--max-unfinished-jobs", 0, code=2)
+    shell("category", "retire", "produce/pear")
+    told = shell("audit", "--json").json
+    assert [(each["action"], each["namespace"], each["subject"]) for each in told] == [
+        ("create-key", "acme", "web shop: read"),
+        ("revoke-key", "acme", f"{key} (web shop)"),
+        ("set-quota", "acme", "default requests per minute, 5 unfinished jobs"),
+        ("retire", "sks", "produce/pear"),
+    ]
+    assert all(" at " in each["actor"] for each in told)
+    shown = shell("audit", "--namespace", "sks").out
+    assert "produce/pear" in shown
+    assert "acme" not in shown
+    assert secret not in shell("audit").out
+
+
+def test_limits_and_usage_are_listed(shell):
+    assert "no namespace" in shell("quota", "list").out
+    shell("quota", "set", "acme", "--requests-per-minute", 7)
+    assert shell("quota", "list", "--json").json == {"acme": {"requests_per_minute": 7, "max_unfinished_jobs": 1000}}
+    assert shell("usage", "--since", "2026-11-01", "--json").json["total"]["num_images"] == 0
+    assert "TRAINING STEPS" in shell("usage").out
+    shell("usage", "--since", "soon", code=2)

@@ -21,6 +21,7 @@ from packshot.cli import (
     provenance,
     references,
     serve,
+    teams,
     training,
 )
 from packshot.cli.output import Json, say, show, workspace
@@ -37,7 +38,8 @@ app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
 app.add_typer(bases.app, name="base")
 app.add_typer(access.app, name="key")
-for module in (training, models, export, importing, generation, provenance, demo, serve):
+app.add_typer(teams.app, name="quota")
+for module in (training, models, export, importing, generation, provenance, demo, serve, teams):
     module.register(app)
 
 
@@ -56,9 +58,14 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
 ) -> None:
-    pass
+    if context.invoked_subcommand in ("serve", "worker"):
+        from packshot.logs import configure_logs
+        from packshot.settings import read_settings
+
+        configure_logs(read_settings())
 
 
 def main() -> None:

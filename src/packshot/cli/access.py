@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from packshot.cli.output import Json, say, show, table, workspace
+from packshot.cli.output import Json, operator, say, show, table, workspace
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys of the HTTP API.")
 
@@ -17,12 +17,15 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key. Its secret goes to stdout, once; only a digest of it is kept."""
+    from packshot.domain.access import AuditAction
     from packshot.services.access import create_key
+    from packshot.services.audit import audited
 
     with workspace() as space:
-        key, secret = create_key(
-            space.records, name=name, namespace=namespace or space.settings.namespace, scopes=scope
-        )
+        team = namespace or space.settings.namespace
+        subject = f"{name}: {', '.join(scope)}"
+        with audited(space.records, operator(), AuditAction.CREATE_KEY, namespace=team, subject=subject):
+            key, secret = create_key(space.records, name=name, namespace=team, scopes=scope)
         say(f"key {key.id} for the namespace {key.namespace}; its secret is shown this once")
         show({"key": key, "secret": secret}, as_json, lambda: secret)
 
@@ -49,10 +52,15 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(metavar="KEY-ID")], as_json: Json = False) -> None:
     """End a key for good."""
+    from packshot.domain.access import ApiKey, AuditAction
     from packshot.services.access import revoke_key
+    from packshot.services.audit import audited
 
     with workspace() as space:
-        revoked = revoke_key(space.records, key)
+        known = space.records.get(ApiKey, key)
+        subject = f"{known.id} ({known.name})"
+        with audited(space.records, operator(), AuditAction.REVOKE_KEY, namespace=known.namespace, subject=subject):
+            revoked = revoke_key(space.records, key)
         show(revoked, as_json, lambda: f"{revoked.id} ({revoked.name}) is revoked")
 
 

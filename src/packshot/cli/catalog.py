@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from packshot.cli.output import Json, show, table, workspace
+from packshot.cli.output import Json, operator, show, table, workspace
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and retire product categories.")
 
@@ -94,8 +94,12 @@ def show_(path: Path_, as_json: Json = False) -> None:
 @app.command()
 def retire(path: Path_, as_json: Json = False) -> None:
     """Take a category out of use; its identifier is never given to another."""
+    from packshot.domain.access import AuditAction
+    from packshot.services.audit import audited
     from packshot.services.catalog import retire_category
 
     with workspace() as space:
-        category = retire_category(space.records, path, space.settings.namespace)
+        team = space.settings.namespace
+        with audited(space.records, operator(), AuditAction.RETIRE, namespace=team, subject=path):
+            category = retire_category(space.records, path, team)
         show(category, as_json, lambda: f"{category.path} is retired; {category.identifier} stays reserved")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, Out, progress_shown, show, table, workspace, write_files
+from packshot.cli.output import Json, Out, operator, progress_shown, show, table, workspace, write_files
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
@@ -77,24 +77,33 @@ def promote(reference: Versioned, reason: Reason = "", as_json: Json = False) ->
 
     Without --reason the gate must have passed it.
     """
+    from packshot.domain.access import AuditAction
+    from packshot.services.audit import audited
     from packshot.services.models import fine_tune_at
     from packshot.services.models import promote as promote_fine_tune
 
     with workspace() as space:
         fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
-        event = promote_fine_tune(space.records, fine_tune, reason=reason)
+        subject = f"{reference.split('@')[0]}@{fine_tune.version}"
+        team = space.settings.namespace
+        with audited(space.records, operator(), AuditAction.PROMOTE, namespace=team, subject=subject, reason=reason):
+            event = promote_fine_tune(space.records, fine_tune, reason=reason)
         show(event, as_json, lambda: f"{reference.split('@')[0]} serves version {fine_tune.version}")
 
 
 def rollback(path: Path_, reason: Reason = "", as_json: Json = False) -> None:
     """Put the version back into service that served before."""
+    from packshot.domain.access import AuditAction
     from packshot.domain.models import FineTune
+    from packshot.services.audit import audited
     from packshot.services.catalog import category_at
     from packshot.services.models import roll_back
 
     with workspace() as space:
         category = category_at(space.records, path, space.settings.namespace)
-        event = roll_back(space.records, category, reason=reason)
+        team = space.settings.namespace
+        with audited(space.records, operator(), AuditAction.ROLLBACK, namespace=team, subject=path, reason=reason):
+            event = roll_back(space.records, category, reason=reason)
         version = space.records.get(FineTune, event.fine_tune_id).version
         show(event, as_json, lambda: f"{path} serves version {version} again")
 

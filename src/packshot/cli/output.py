@@ -18,6 +18,7 @@ from packshot.settings import read_settings
 if TYPE_CHECKING:
     from packshot.bootstrap import Workspace
     from packshot.ports import Progress
+    from packshot.services.audit import Actor
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -45,6 +46,21 @@ def workspace(*, create: bool = False) -> "Workspace":
 
     settings = read_settings()
     return create_workspace(settings) if create else open_workspace(settings)
+
+
+def operator() -> "Actor":
+    """Whoever sits at this machine, for the audit log."""
+    import getpass
+    import os
+    import socket
+
+    from packshot.services.audit import Actor
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        user = f"user {os.getuid()}"
+    return Actor(name=f"{user} at {socket.gethostname()}")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, show, table, workspace
+from packshot.cli.output import Json, operator, show, table, workspace
 
 app = typer.Typer(no_args_is_help=True, help="Collect, check and freeze reference photos.")
 
@@ -78,12 +78,16 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Take photos out of the next set. Sets that were frozen with them keep them; adding a photo takes it in again."""
+    from packshot.domain.access import AuditAction
+    from packshot.services.audit import audited
     from packshot.services.catalog import category_at
     from packshot.services.references import remove_references
 
     with workspace() as space:
         category = category_at(space.records, path, space.settings.namespace)
-        removed = remove_references(space.records, space.blobs, category, names)
+        subject, team = f"{path}: {', '.join(names)}", category.namespace
+        with audited(space.records, operator(), AuditAction.REMOVE_REFERENCES, namespace=team, subject=subject):
+            removed = remove_references(space.records, space.blobs, category, names)
         show(
             removed,
             as_json,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from packshot.client import AsyncClient, Client
 
 NUM_ATTEMPTS = 4
+MAX_PAUSE_S = 10
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,13 +114,24 @@ def exchange(method: str, path: str, **options: Any) -> Flow[httpx2.Response]:
             assert reply is not None
             if reply.is_success:
                 return reply
-            if reply.status_code != httpx2.codes.SERVICE_UNAVAILABLE or attempt == NUM_ATTEMPTS:
+            if not _passes(reply) or attempt == NUM_ATTEMPTS:
                 raise _error(reply)
+            if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+                yield Pause(float(reply.headers["retry-after"]))
+                continue
         except httpx2.TransportError as error:
             if attempt == NUM_ATTEMPTS:
                 raise ServerUnusable(f"{method} {path}: the server cannot be reached ({error})") from error
         yield Pause(0.25 * 2**attempt)
     raise AssertionError
+
+
+def _passes(reply: httpx2.Response) -> bool:
+    """Whether to ask again: the server is busy for a moment, or the key was too fast by a little."""
+    if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        after = reply.headers.get("retry-after", "")
+        return after.isdecimal() and int(after) <= MAX_PAUSE_S
+    return reply.status_code == httpx2.codes.SERVICE_UNAVAILABLE
 
 
 def _error(reply: httpx2.Response) -> Exception:

@@ -1,9 +1,11 @@
 """What both clients can do, one flow per use. Knows no connection; see ``flows``."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from packshot.client.flows import Flow, Method, call, collect, exchange, wait
+from packshot.domain.access import AuditEntry
 from packshot.domain.catalog import Category
 from packshot.domain.errors import InvalidInput
 from packshot.domain.evaluation import Evaluation
@@ -12,6 +14,7 @@ from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.services.catalog import CategorySummary
 from packshot.services.models import Lineage
 from packshot.services.training import TrainingEstimate
+from packshot.services.usage import UsageReport
 from packshot.web.schemas import ANY_CATEGORY, Alias, GenerationJob, Page, References, Training
 
 
@@ -156,6 +159,17 @@ class Methods:
     def image(self, image_id: str) -> Flow[bytes]:
         """A picture as PNG, with its recipe inside."""
         return (yield from exchange("GET", f"/v1/images/{image_id}")).content
+
+    @Method
+    def audit(self) -> Flow[list[AuditEntry]]:
+        """Who did what in the namespace, the oldest first; needs an admin's key."""
+        return (yield from collect(Page[AuditEntry], "/v1/audit"))
+
+    @Method
+    def usage(self, since: datetime | None = None) -> Flow[UsageReport]:
+        """Pictures, training steps and seconds of compute per category; ``since`` needs a time zone."""
+        params = {} if since is None else {"since": since.isoformat()}
+        return (yield from call(UsageReport, "GET", "/v1/usage", params=params))
 
     @Method
     def bases(self) -> Flow[list[BaseModelRef]]:

@@ -1,4 +1,7 @@
-"""Who may do what: API keys with scopes, each in the namespace of a team. Does not know how a key travels."""
+"""Who may do what, how much of it, and who did: API keys with scopes, quotas, audit entries, each of a team's namespace.
+
+Does not know how a key travels.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,10 +35,12 @@ class ApiKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Whoever makes a request: the namespace they see, and what they may do there."""
+    """Whoever makes a request: the namespace they see, and what they may do there. ``name`` is for people."""
 
     namespace: str
     scopes: tuple[Scope, ...]
+    key_id: str = ""
+    name: str = ""
 
     def check(self, scope: Scope) -> None:
         """Check that the caller has ``scope``.
@@ -59,6 +64,56 @@ class Reply:
     key: str
     fingerprint: str
     body: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """What a namespace may ask for; the newest of a namespace holds, None = the operator's setting."""
+
+    id: str
+    namespace: str
+    requests_per_minute: int | None
+    max_unfinished_jobs: int | None
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            InvalidInput: a limit below one.
+        """
+        for name in ("requests_per_minute", "max_unfinished_jobs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"{name} is {value}; give at least 1")
+
+
+class AuditAction(StrEnum):
+    """What an audit entry is about."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    RETIRE = "retire"
+    REMOVE_REFERENCES = "remove-references"
+    CREATE_KEY = "create-key"
+    REVOKE_KEY = "revoke-key"
+    SET_QUOTA = "set-quota"
+    ADD_WEBHOOK = "add-webhook"
+    DISABLE_WEBHOOK = "disable-webhook"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """Who did what to what, and why. Never changes; ``actor`` is a key with its name, or somebody at the machine."""
+
+    id: str
+    namespace: str
+    actor: str
+    action: AuditAction
+    subject: str
+    reason: str
+    request_id: str
     created_at: datetime
 
 

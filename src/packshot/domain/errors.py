@@ -16,6 +16,9 @@ PackshotError
 ├── AccessDenied                 the caller may not do this
 │   ├── KeyRefused               no API key, an unknown or a revoked one
 │   └── ScopeMissing             the key has not the scope that this needs
+├── LimitReached                 too much at once; carries when to come again
+│   ├── RateLimited              more requests in a minute than the key may make
+│   └── QuotaExceeded            more unfinished jobs than the namespace may have
 ├── NotFound                     a category, version, image, run or base that does not exist
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
@@ -122,6 +125,22 @@ class KeyRefused(AccessDenied):
 
 class ScopeMissing(AccessDenied):
     """The API key has not the scope that this needs."""
+
+
+class LimitReached(PackshotError):
+    """Too much at once; ``retry_after_s`` says when it may be enough less."""
+
+    def __init__(self, message: str, retry_after_s: int = 30) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(LimitReached):
+    """The API key made more requests in a minute than it may."""
+
+
+class QuotaExceeded(LimitReached):
+    """The namespace has as many unfinished jobs as it may."""
 
 
 class NotFound(PackshotError):

@@ -1,5 +1,6 @@
 """Job: the only status machine. Pure transitions; the queue that stores them checks lease and attempt again."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -7,6 +8,7 @@ from enum import StrEnum
 from packshot.domain.errors import Conflict, StaleAttempt
 
 MAX_ATTEMPTS = 3
+MAX_PRIORITY = 9
 
 
 class JobKind(StrEnum):
@@ -30,7 +32,8 @@ class JobStatus(StrEnum):
 class Job:
     """A unit of work. ``attempt`` fences: writes of an earlier attempt are refused.
 
-    ``failures`` counts attempts that ended by a dead worker, not those that a person interrupted.
+    ``failures`` counts attempts that ended by a dead worker, not those that a person interrupted. ``namespace`` is
+    whose turn at the queue it takes, empty for the operator's own; a higher ``priority`` comes first in that turn.
     """
 
     id: str
@@ -43,6 +46,8 @@ class Job:
     lease_expires_at: datetime | None = None
     progress: float = 0.0
     message: str = ""
+    namespace: str = ""
+    priority: int = 0
     created_at: datetime
     finished_at: datetime | None = None
 
@@ -50,6 +55,14 @@ class Job:
     def finished(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
+
+
+def whose_turn(waiting: Iterable[str], last_turns: Mapping[str, int]) -> str:
+    """The namespace of those ``waiting`` whose last turn is the longest ago; one that had none yet comes first.
+
+    So after at most one job of every other namespace a newcomer is served, however many jobs the others queued.
+    """
+    return min(waiting, key=lambda namespace: (last_turns.get(namespace, 0), namespace))
 
 
 def claimable(job: Job, now: datetime) -> bool:

@@ -67,7 +67,8 @@ def authenticate(records: Records, secret: str) -> Caller:
     found = records.find(ApiKey, sha256=_sha256(secret))
     if not found or found[0].revoked_at:
         raise KeyRefused("the API key is unknown or revoked; make another with: packshot key create NAME --scope SCOPE")
-    return Caller(namespace=found[0].namespace, scopes=found[0].scopes)
+    key = found[0]
+    return Caller(namespace=key.namespace, scopes=key.scopes, key_id=key.id, name=key.name)
 
 
 def owned(records: Records, kind: type[O], id_: str, namespace: str) -> O:

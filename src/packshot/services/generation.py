@@ -1,5 +1,6 @@
 """Use cases of generation: a caller's prompt in, recorded pictures with their recipe out, at once or as a job."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
 from packshot.services.training import WEIGHTS
+from packshot.services.usage import usage_at_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,11 @@ def generate(
     """
     resolved = resolve_prompt(records, prompt, bare_base=bare_base, fine_tune=fine_tune, namespace=namespace)
     generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=None)
+    started = time.monotonic()
     images = _make(blobs, generator, generation, resolved, report)
-    records.add(generation, *images)
+    seconds = time.monotonic() - started
+    usage = usage_at_once(generation, resolved.fine_tune, num_images=len(images), seconds=seconds)
+    records.add(generation, *images, usage)
     return generation, images
 
 
@@ -134,6 +139,7 @@ def plan_generation(
     fine_tune: FineTune | None = None,
     category: Category | None = None,
     namespace: str = DEFAULT_NAMESPACE,
+    priority: int = 0,
 ) -> Generation:
     """Queue a request: which version answers is settled now, whatever is promoted before its pictures are made.
 
@@ -146,7 +152,14 @@ def plan_generation(
         )
         job_id = new_id("job")
         generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=job_id)
-        job = Job(id=job_id, kind=JobKind.GENERATION, subject_id=generation.id, created_at=now())
+        job = Job(
+            id=job_id,
+            kind=JobKind.GENERATION,
+            subject_id=generation.id,
+            namespace=namespace,
+            priority=priority,
+            created_at=now(),
+        )
         records.add(job, generation)
     return generation
 

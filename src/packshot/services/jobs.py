@@ -1,11 +1,15 @@
-"""Working on jobs: claim one, keep its lease, run its handler, record how it ended. Knows no kind of work."""
+"""Working on jobs: claim one, keep its lease, run its handler, record how it ended and what it took.
 
+Knows no kind of work.
+"""
+
+import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -13,6 +17,7 @@ from packshot.domain.errors import Conflict, Interrupted, JobFailed, PackshotErr
 from packshot.domain.jobs import Job, JobKind, JobStatus, finish, heartbeat
 from packshot.ports import Progress, Records
 from packshot.services.catalog import now
+from packshot.services.usage import usage_of
 
 DEFAULT_LEASE = timedelta(seconds=20)
 
@@ -21,6 +26,8 @@ ReportProgressOf = Callable[[Job, Progress], None]
 Stop = Callable[[], bool]
 Handler = Callable[[Job, ReportProgress, Stop], None]
 Tidy = Callable[[], None]
+
+_log = logging.getLogger("packshot.jobs")
 
 
 def worker_name() -> str:
@@ -51,17 +58,43 @@ class _Lease:
 
     progress: float = 0.0
     message: str = ""
+    num_training_steps: int = 0
     lost: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def note(self, progress: Progress) -> None:
+        self.num_training_steps += progress.loss is not None
         self.progress = progress.step / max(progress.num_steps, 1)
         self.message = f"{progress.phase} {progress.step}/{progress.num_steps}"
 
 
+class _SharedClock:
+    """Seconds of compute that jobs which began together share equally while they last."""
+
+    def __init__(self, num_jobs: int) -> None:
+        self._num_jobs = num_jobs
+        self._at = time.monotonic()
+        self._share = 0.0
+        self._left: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def leave(self, job_id: str) -> float:
+        """The share of a job that ends now; when it is asked for again it is the same."""
+        with self._lock:
+            if job_id not in self._left:
+                at = time.monotonic()
+                self._share += (at - self._at) / (self._num_jobs - len(self._left))
+                self._at = at
+                self._left[job_id] = self._share
+            return self._left[job_id]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A claimed job in a handler's hands. ``end`` records that it succeeded, or what it ended with; ``ended`` tells."""
+    """A claimed job in a handler's hands. ``end`` records that it succeeded, or what it ended with; ``ended`` tells.
+
+    What comes after the first end is not recorded.
+    """
 
     job: Job
     report: ReportProgress
@@ -133,11 +166,15 @@ def work_together(
 ) -> list[Job]:
     """Run jobs that this process has claimed with one handler, each to its own end; the returned jobs tell.
 
-    What ``handler`` itself raises ends those that have not ended before.
+    What ``handler`` itself raises ends those that have not ended before. The seconds that a job is said to have taken
+    are its share of the group's: at every moment those that have not ended share it equally, so that all shares
+    together are the time that passed, and one that leaves early pays for no more.
     """
+    clock = _SharedClock(len(claimed))
     with ExitStack() as leases:
         held = [
-            _hold(records, job, leases.enter_context(_kept_lease(records, job, lease)), report, stop) for job in claimed
+            _hold(records, job, leases.enter_context(_kept_lease(records, job, lease)), clock, report, stop)
+            for job in claimed
         ]
         failure: Exception | None = None
         try:
@@ -151,7 +188,9 @@ def work_together(
     return [records.get(Job, job.id) for job in claimed]
 
 
-def _hold(records: Records, job: Job, state: _Lease, report: ReportProgressOf, stop: Stop) -> Held:
+def _hold(
+    records: Records, job: Job, state: _Lease, clock: _SharedClock, report: ReportProgressOf, stop: Stop
+) -> Held:
     def noted(progress: Progress) -> None:
         state.note(progress)
         report(job, progress)
@@ -159,25 +198,44 @@ def _hold(records: Records, job: Job, state: _Lease, report: ReportProgressOf, s
     recorded = threading.Event()
 
     def end(error: Exception | None) -> None:
+        if recorded.is_set():
+            return
         state.ended.set()
-        if not isinstance(error, StaleAttempt):
-            _end(records, job, *_outcome(error))
+        status, message = _outcome(job, error)
+        seconds = clock.leave(job.id)
+        left = _end(records, job, status, message, state.num_training_steps, seconds)
         recorded.set()
+        facts = {"job_id": job.id, "kind": job.kind.value, "namespace": job.namespace, "attempt": job.attempt}
+        _log.info("job left", extra={**facts, "status": left.status.value, "seconds": round(seconds, 3)})
 
     return Held(job=job, report=noted, stop=lambda: state.lost.is_set() or stop(), end=end, ended=recorded.is_set)
 
 
-def _outcome(error: Exception | None) -> tuple[JobStatus, str]:
+def _outcome(job: Job, error: Exception | None) -> tuple[JobStatus, str]:
+    """How an attempt that ended with ``error`` leaves its job; canceled where the job is another attempt's by now."""
     if error is None:
         return JobStatus.SUCCEEDED, ""
     if isinstance(error, Interrupted):
         return JobStatus.QUEUED, str(error)
-    return JobStatus.FAILED, str(error) if isinstance(error, PackshotError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, StaleAttempt):
+        return JobStatus.CANCELED, str(error)
+    if isinstance(error, PackshotError):
+        return JobStatus.FAILED, str(error)
+    _log.error("job %s failed by surprise", job.id, exc_info=error)
+    return JobStatus.FAILED, f"{type(error).__name__}: {error}"
 
 
-def _end(records: Records, job: Job, status: JobStatus, message: str) -> None:
-    with suppress(StaleAttempt), records.transaction(fence=(job.id, job.attempt)):
-        records.replace(finish(records.get(Job, job.id), status, now(), message))
+def _end(records: Records, job: Job, status: JobStatus, message: str, num_steps: int, seconds: float) -> Job:
+    """``job`` after this attempt; what that took is recorded also where the attempt has lost its lease."""
+    try:
+        with records.transaction(fence=(job.id, job.attempt)):
+            ended = finish(records.get(Job, job.id), status, now(), message)
+            records.add(usage_of(records, job, status, num_steps=num_steps, seconds=seconds))
+            records.replace(ended)
+    except StaleAttempt:
+        records.add(usage_of(records, job, JobStatus.CANCELED, num_steps=num_steps, seconds=seconds))
+        return records.get(Job, job.id)
+    return ended
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,20 @@ def newest_set(records: Records, category: Category) -> ReferenceSet:
 
 
 def plan_training(
-    records: Records, category: Category, base: BaseModelRef, config: TrainingConfig, code_revision: str
+    records: Records,
+    category: Category,
+    base: BaseModelRef,
+    config: TrainingConfig,
+    code_revision: str,
+    *,
+    namespace: str | None = None,
+    priority: int = 0,
+    admit: Callable[[], None] = lambda: None,
 ) -> PlannedTraining:
     """Queue a training of the newest reference set, or find the unfinished run that this would repeat.
+
+    The job takes the turns of ``namespace``, without it those of the category's. ``admit`` is called before a job is
+    added, and may refuse it by raising.
 
     Raises:
         NotFound: no frozen reference set.
@@ -78,8 +90,16 @@ def plan_training(
             job = records.get(Job, run.job_id)
             if run.config == config and not job.finished:
                 return PlannedTraining(run=run, job=job, resumed=True)
+        admit()
         run_id = new_id("run")
-        job = Job(id=new_id("job"), kind=JobKind.TRAINING, subject_id=run_id, created_at=now())
+        job = Job(
+            id=new_id("job"),
+            kind=JobKind.TRAINING,
+            subject_id=run_id,
+            namespace=category.namespace if namespace is None else namespace,
+            priority=priority,
+            created_at=now(),
+        )
         run = TrainingRun(
             id=run_id,
             category_id=category.id,

@@ -65,16 +65,17 @@ def run_trainings(
 def companions(records: Records, job: Job, among: Sequence[Job], group_size: int) -> list[Job]:
     """Which of ``among`` can be trained together with ``job``, so that they are ``group_size`` in all at most.
 
-    A job whose last attempt this would be is left alone, so that one on which workers die cannot take others with it.
+    They are of the namespace whose turn it is, those of a higher priority first. A job whose last attempt this would be is left alone, so that one on which workers die cannot take others with it.
     """
     if job.kind is not JobKind.TRAINING or _last_attempt(job):
         return []
     run = records.get(TrainingRun, job.subject_id)
     found: list[Job] = []
-    for other in among:
+    own = [other for other in among if other.namespace == job.namespace and other.id != job.id]
+    for other in sorted(own, key=lambda each: -each.priority):
         if len(found) + 1 >= group_size:
             break
-        if other.id == job.id or other.kind is not JobKind.TRAINING or _last_attempt(other):
+        if other.kind is not JobKind.TRAINING or _last_attempt(other):
             continue
         others = records.get(TrainingRun, other.subject_id)
         if others.base_id == run.base_id and others.config.goes_with(run.config):
@@ -98,14 +99,14 @@ def work_on_next(
     tidy: Tidy = leave_as_it_is,
     stop: Stop = never_stop,
 ) -> list[Job]:
-    """Claim the oldest job, and with a training those that wait and go with it; run them to their ends.
+    """Claim the job whose turn it is, and with a training those that wait and go with it; run them to their ends.
 
     Gives the jobs as they ended, none where there was nothing to claim.
     """
     job = records.claim(worker_name(), now(), lease)
     ended: list[Job] = []
     if job is not None:
-        waiting = records.find(Job, status=JobStatus.QUEUED)
+        waiting = records.find(Job, status=JobStatus.QUEUED, namespace=job.namespace)
         ended = _work_on(records, handlers, train_group, group_size, job, waiting, lease, report, stop)
     tidy()
     return ended

@@ -6,13 +6,13 @@ every further one is a savepoint, so that a refused call leaves nothing of itsel
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from packshot.domain import jobs
@@ -21,9 +21,10 @@ from packshot.domain.catalog import Category
 from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.ports import Fence, R, Record
+from packshot.ports import Fence, R, Record, Tally
 from packshot.storage import tables
 from packshot.storage.engine import READ_ONLY, make_engine, mapped_failures, unicode_checked
+from packshot.storage.queue import locked, next_claimable
 from packshot.storage.refusals import refusal, removal_refusal
 from packshot.storage.rows import SHAPES, Shape
 from packshot.storage.rows.inputs import members_to_rows
@@ -124,15 +125,45 @@ class SqlRecords:
         with self._reading() as connection:
             return _select(connection, kind, and_(True, *(columns[name] == value for name, value in equal.items())))
 
+    def tally(
+        self,
+        kind: type[R],
+        by: Sequence[str],
+        sums: Sequence[str] = (),
+        *,
+        since: datetime | None = None,
+        **equal: str | int | None,
+    ) -> list[Tally]:
+        """Counts and sums per group; see the port."""
+        columns = _shape(kind).table.c
+        groups = [columns[name] for name in by]
+        where = [columns[name] == value for name, value in equal.items()]
+        if since is not None:
+            where.append(columns["created_at"] >= time_to_text(since))
+        statement = (
+            select(*groups, func.count(), *(func.sum(columns[name]) for name in sums))
+            .where(and_(True, *where))
+            .group_by(*groups)
+            .order_by(*(group.asc().nulls_first() for group in groups))
+        )
+        with self._reading() as connection:
+            rows = [tuple(row) for row in connection.execute(statement)]
+        split = len(groups)
+        return [
+            Tally(key=row[:split], count=row[split], sums=tuple(map(float, row[split + 1 :])))
+            for row in rows
+            if row[split]
+        ]
+
     def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
-        """Take the oldest claimable job, and fail those on which too many workers died; see the port.
+        """Take the claimable job whose turn it is, and fail those on which too many workers died; see the port.
 
         Raises NotFound where ``job_id`` names no job.
         """
         with self._writing() as connection:
             if job_id is not None:
                 _get(connection, Job, job_id)
-            while (job := _oldest_claimable(connection, now, job_id)) is not None:
+            while (job := next_claimable(connection, now, job_id)) is not None:
                 claimed = jobs.claim(job, worker, now, lease)
                 self.replace(claimed)
                 if claimed.status is JobStatus.RUNNING:
@@ -200,7 +231,7 @@ def _select(connection: Connection, kind: type[R], where: ColumnElement[bool], *
     shape = _shape(kind)
     statement = select(shape.table).where(where).order_by(shape.table.c.seq)
     with unicode_checked():
-        rows: list[Row] = [dict(row) for row in connection.execute(_locked(statement, lock=lock)).mappings()]
+        rows: list[Row] = [dict(row) for row in connection.execute(locked(statement, lock=lock)).mappings()]
     if kind is ReferenceSet:
         members = _members(connection, where)
         rows = [{**row, "members": members.get(row["id"], [])} for row in rows]
@@ -214,19 +245,3 @@ def _members(connection: Connection, where: ColumnElement[bool]) -> dict[str, li
     for row in connection.execute(statement).mappings():
         found.setdefault(row["reference_set_id"], []).append(dict(row))
     return found
-
-
-def _oldest_claimable(connection: Connection, now: datetime, job_id: str | None) -> Job | None:
-    """Two look-ups, so that each follows the index on (status, seq) however long the queue is."""
-    job = tables.job
-    deserted = and_(job.c.status == JobStatus.RUNNING.value, job.c.lease_expires_at <= time_to_text(now))
-    found: list[Row] = []
-    for state in (deserted, job.c.status == JobStatus.QUEUED.value):
-        statement = select(job).where(state).order_by(job.c.seq).limit(1)
-        statement = statement if job_id is None else statement.where(job.c.id == job_id)
-        found += [dict(row) for row in connection.execute(_locked(statement, lock=True)).mappings()]
-    return _shape(Job).from_row(min(found, key=lambda row: row["seq"])) if found else None
-
-
-def _locked(statement: Select[Any], *, lock: bool) -> Select[Any]:
-    return statement.with_for_update() if lock else statement

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -151,9 +151,20 @@ job = Table(
     _time("lease_expires_at", nullable=True),
     Column("progress", Float, nullable=False),
     _text("message"),
+    Column("namespace", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
     _time("created_at"),
     _time("finished_at", nullable=True),
     Index(None, "status", "seq"),
+    Index(None, "status", "namespace", "priority", "seq"),
+)
+
+turn = Table(
+    "turn",
+    metadata,
+    _seq(),
+    Column("namespace", String(64), nullable=False, unique=True),
+    Column("number", Integer, nullable=False),
 )
 
 training_run = Table(
@@ -272,4 +283,46 @@ reply = Table(
     _text("body"),
     _time("created_at"),
     UniqueConstraint("namespace", "key"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False),
+    _points_at("category", nullable=True),
+    _points_at("job", nullable=True),
+    Column("kind", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("num_images", Integer, nullable=False),
+    Column("num_steps", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    _time("created_at"),
+    Index(None, "namespace", "created_at"),
+)
+
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False, index=True),
+    _text("actor"),
+    Column("action", String(32), nullable=False),
+    _text("subject"),
+    _text("reason"),
+    Column("request_id", String(64), nullable=False),
+    _time("created_at"),
+)
+
+quota = Table(
+    "quota",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False, index=True),
+    Column("requests_per_minute", Integer, nullable=True),
+    Column("max_unfinished_jobs", Integer, nullable=True),
+    _time("created_at"),
 )

@@ -2,7 +2,7 @@
 
 Does not know what may be asked.
 
-Everything under ``/v1`` needs an API key. With ``dev``, a request without one is answered too when it comes from this
+Everything under ``/v1`` needs an API key, and so do the metrics unless they are asked for on this machine. With ``dev``, a request without one is answered too when it comes from this
 machine and from no web page of another origin; then it may do everything in the default namespace.
 """
 
@@ -23,9 +23,11 @@ from packshot.domain.access import Caller
 from packshot.domain.errors import KeyRefused, PackshotError
 from packshot.imaging.uploads import MAX_UPLOAD_BYTES
 from packshot.services.access import authenticate
+from packshot.services.limits import RequestRates, limits_of
 from packshot.web.replies import REQUEST_ID, error_response
 
 MAX_BODY_BYTES = 2**20
+METRICS_PATH = "/metrics"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -80,18 +82,20 @@ class BodyLimits:
 
 
 class Authenticated:
-    """Lets requests under ``/v1`` pass whose caller is known, and notes the caller."""
+    """Lets requests under ``/v1`` and for metrics pass whose caller is known and not too fast, and notes the caller."""
 
     def __init__(self, app: ASGIApp, space: Workspace, *, dev: bool) -> None:
         self._app = app
         self._space = space
         self._dev = dev
+        self._rates = RequestRates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+        if scope["type"] == "http" and (scope["path"].startswith("/v1") or scope["path"] == METRICS_PATH):
             try:
-                scope["state"]["caller"] = await run_in_threadpool(self._caller, scope)
+                scope["state"]["caller"] = caller = await run_in_threadpool(self._caller, scope)
+                await run_in_threadpool(self._check_rate, caller)
             except PackshotError as error:
                 await error_response(Request(scope), error)(scope, receive, send)
                 return
@@ -102,11 +106,16 @@ class Authenticated:
         scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and secret:
             return authenticate(self._space.records, secret.strip())
-        if self._dev and not scheme and _is_local(scope):
-            return Caller(namespace=self._space.settings.namespace, scopes=tuple(access.Scope))
+        if (self._dev or scope["path"] == METRICS_PATH) and not scheme and _is_local(scope):
+            return Caller(namespace=self._space.settings.namespace, scopes=tuple(access.Scope), name="this machine")
         raise KeyRefused(
             "no API key was given; send 'Authorization: Bearer KEY', and make one with: packshot key create NAME --scope SCOPE"
         )
+
+    def _check_rate(self, caller: Caller) -> None:
+        """Use one of the caller's requests of this minute. Raises RateLimited."""
+        limits = limits_of(self._space.records, caller.namespace, self._space.limits)
+        self._rates.take(caller.key_id, limits.requests_per_minute)
 
 
 def _is_local(scope: Scope) -> bool:

@@ -11,9 +11,10 @@ from packshot import __version__
 from packshot.bootstrap import Workspace
 from packshot.domain.errors import PackshotError
 from packshot.web.access import Authenticated, BodyLimits, RequestIds
+from packshot.web.observed import Metrics, Observed
 from packshot.web.problems import MEDIA_TYPE, FieldProblem, Problem
 from packshot.web.replies import error_response, problem_response
-from packshot.web.routes import ROUTERS
+from packshot.web.routes import ROUTERS, operations
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -54,10 +55,13 @@ def create_app(space: Workspace, *, dev: bool = False) -> FastAPI:
     )
     app.state.space = space
     app.state.intake_locks = {}
+    app.state.metrics = Metrics(space.records)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", responses=_ERRORS)
+    app.include_router(operations.router)
     app.add_middleware(BodyLimits)
     app.add_middleware(Authenticated, space=space, dev=dev)
+    app.add_middleware(Observed, metrics=app.state.metrics)
     app.add_middleware(RequestIds)
     return app
 
@@ -82,7 +86,7 @@ async def _on_http_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _on_surprise(request: Request, error: Exception) -> Response:
-    _log.error("request %s failed", request.state.request_id, exc_info=error)
+    _log.error("a request failed", exc_info=error, extra={"request_id": request.state.request_id})
     return problem_response(
         request, 500, "internal-error", "the server failed; its log has the cause under this request id"
     )

@@ -20,6 +20,7 @@ STATUS: dict[type[PackshotError], int] = {
     errors.ReferenceSetRefused: 409,
     errors.KeyRefused: 401,
     errors.ScopeMissing: 403,
+    errors.LimitReached: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.BaseModelRefused: 422,

@@ -1,6 +1,7 @@
 """What routes share: the call with its caller and workspace, idempotent replies, pages, errors as problem details."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -9,10 +10,12 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from pydantic_core import to_json
 
 from packshot.bootstrap import Workspace
-from packshot.domain.access import Caller, Scope
-from packshot.domain.errors import InvalidInput, PackshotError
+from packshot.domain.access import AuditAction, Caller, Scope
+from packshot.domain.errors import InvalidInput, LimitReached, PackshotError
 from packshot.ports import Record, Records
 from packshot.services.access import once as carry_out_once
+from packshot.services.audit import Actor, audited
+from packshot.services.limits import check_room, limits_of
 from packshot.web.problems import MEDIA_TYPE, PREFIX, FieldProblem, Problem, slug_of, status_of, title_of
 from packshot.web.schemas import Page
 
@@ -31,6 +34,7 @@ class Call:
 
     space: Workspace
     caller: Caller
+    request_id: str
 
     @property
     def records(self) -> Records:
@@ -42,12 +46,23 @@ class Call:
         """All that the caller may know of."""
         return self.caller.namespace
 
+    def audited(self, action: AuditAction, subject: str, reason: str = "") -> AbstractContextManager[None]:
+        """Do what stands in the block and note that the caller did it, or neither."""
+        key = self.caller
+        actor = Actor(name=f"{key.key_id} ({key.name})" if key.key_id else key.name, request_id=self.request_id)
+        return audited(self.records, actor, action, namespace=self.namespace, subject=subject, reason=reason)
+
+    def check_room(self, num_jobs: int = 1) -> None:
+        """Check that the namespace may have more jobs, in the transaction that adds them. Raises QuotaExceeded."""
+        limits = limits_of(self.records, self.namespace, self.space.limits)
+        check_room(self.records, self.namespace, limits, num_jobs=num_jobs)
+
 
 def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Security(_bearer)]) -> Call:
     caller: Caller = request.state.caller
     for scope in needed.scopes:
         caller.check(Scope(scope))
-    return Call(space=request.app.state.space, caller=caller)
+    return Call(space=request.app.state.space, caller=caller, request_id=request.state.request_id)
 
 
 MayRead = Annotated[Call, Security(_call, scopes=[Scope.READ.value])]
@@ -127,6 +142,8 @@ def error_response(request: Request, error: PackshotError) -> Response:
     """``error`` as problem details."""
     status = status_of(type(error))
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status, {})
+    if isinstance(error, LimitReached):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return problem_response(request, status, slug_of(type(error)), str(error), headers=headers)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.jobs import JobStatus
+from packshot.domain.jobs import MAX_PRIORITY, JobStatus
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent
 from packshot.domain.references import ReferenceImage
 from packshot.domain.training import TrainingConfig
@@ -15,6 +15,11 @@ T = TypeVar("T")
 
 ANY_CATEGORY = "packshot"
 """The model of a request whose prompt names its category, or none."""
+
+
+Priority: int = Field(
+    default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher comes first among your own waiting jobs."
+)
 
 
 class Input(BaseModel):
@@ -54,6 +59,7 @@ class NewTraining(Input):
     category: str = Field(examples=["sks_honeycrisp_apple"], description="The identifier of the category.")
     base: str = Field(default=EMBEDDED_BASE, description="The source or id of a registered base.")
     config: dict[str, str | int | float | bool] = Field(default={}, examples=[{"method": "lora", "steps": 300}])
+    priority: int = Priority
     dry_run: bool = Field(default=False, description="Check everything and estimate the cost; nothing is recorded.")
 
 
@@ -126,6 +132,7 @@ class NewGeneration(Input):
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
+    priority: int = Priority
 
 
 class ImageLink(BaseModel):

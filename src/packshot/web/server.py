@@ -30,7 +30,8 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
     """Answer requests until SIGINT or SIGTERM; open requests are finished first, for at most SHUTDOWN_S seconds."""
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_config=None,
+        access_log=False,
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,

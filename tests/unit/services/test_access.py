@@ -22,7 +22,8 @@ def new_key(space, **changes):
 
 def test_a_secret_opens_its_namespace_and_is_kept_nowhere(space):
     key, secret = new_key(space, scopes=["train", "read"])
-    assert authenticate(space.records, secret) == Caller(namespace="acme", scopes=(Scope.READ, Scope.TRAIN))
+    caller = Caller(namespace="acme", scopes=(Scope.READ, Scope.TRAIN), key_id=key.id, name=key.name)
+    assert authenticate(space.records, secret) == caller
     assert space.records.find(ApiKey) == [key]
     assert secret.removeprefix("pks_") not in repr(key)
 

@@ -51,6 +51,8 @@ RULES = {
     ("post", "/v1/generations/{generation_id}/cancel"): Rule("generate"),
     ("get", "/v1/images/{image_id}"): Rule("read"),
     ("get", "/v1/images/{image_id}/lineage"): Rule("read"),
+    ("get", "/v1/audit"): Rule("admin", foreign=200),
+    ("get", "/v1/usage"): Rule("read", foreign=200),
     ("post", "/v1/images/generations"): Rule("generate", body(prompt="on grass", model=IDENTIFIER)),
 }
 SCOPES = ("read", "generate", "train", "admin")

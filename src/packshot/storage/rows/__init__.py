@@ -6,7 +6,7 @@ from typing import Any, Generic
 
 from sqlalchemy import Table
 
-from packshot.domain.access import ApiKey, Reply
+from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import GeneratedImage, Generation
@@ -14,9 +14,10 @@ from packshot.domain.jobs import Job
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
+from packshot.domain.usage import Usage
 from packshot.ports import R, Record
 from packshot.storage import tables
-from packshot.storage.rows import access, inputs, results
+from packshot.storage.rows import access, inputs, results, teams
 from packshot.storage.rows.values import Row
 
 
@@ -54,5 +55,8 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         ),
         _shape(ApiKey, tables.api_key, access.api_key_to_row, access.api_key_from_row),
         _shape(Reply, tables.reply, access.reply_to_row, access.reply_from_row),
+        _shape(Usage, tables.usage, teams.usage_to_row, teams.usage_from_row),
+        _shape(AuditEntry, tables.audit_entry, teams.audit_entry_to_row, teams.audit_entry_from_row),
+        _shape(Quota, tables.quota, teams.quota_to_row, teams.quota_from_row),
     )
 )

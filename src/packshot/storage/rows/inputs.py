@@ -139,6 +139,8 @@ def job_from_row(row: Row) -> Job:
         lease_expires_at=text_to_optional_time(row["lease_expires_at"]),
         progress=row["progress"],
         message=row["message"],
+        namespace=row["namespace"],
+        priority=row["priority"],
         created_at=text_to_time(row["created_at"]),
         finished_at=text_to_optional_time(row["finished_at"]),
     )

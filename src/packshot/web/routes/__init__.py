@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from packshot.web.routes import categories, generations, models, openai, references, trainings
+from packshot.web.routes import categories, generations, models, openai, references, teams, trainings
 
 ROUTERS: tuple[APIRouter, ...] = (
     categories.router,
@@ -11,4 +11,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     generations.router,
     openai.router,
+    teams.router,
 )

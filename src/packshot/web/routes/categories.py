@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from packshot.domain.access import AuditAction
 from packshot.domain.catalog import Category
 from packshot.domain.models import AliasEvent, FineTune, serving
 from packshot.services.access import owned
@@ -56,7 +57,12 @@ def get_category(category: Called, call: MayRead) -> CategorySummary:
 @router.post("/{identifier}/retire", response_model=Category)
 def retire(category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Take a category out of use; its identifier is never given to another."""
-    return once("", lambda: retire_category(call.records, category.path, call.namespace))
+
+    def act() -> Category:
+        with call.audited(AuditAction.RETIRE, category.path):
+            return retire_category(call.records, category.path, call.namespace)
+
+    return once("", act)
 
 
 @router.get("/{identifier}/alias", tags=["aliases"])
@@ -70,10 +76,20 @@ def get_alias(category: Called, call: MayRead) -> Alias:
 def promote_fine_tune(body: Promotion, category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Put a fine-tune into service."""
     fine_tune = check_belongs(owned(call.records, FineTune, body.fine_tune_id, call.namespace), category)
-    return once(body, lambda: promote(call.records, fine_tune, reason=body.reason))
+
+    def act() -> AliasEvent:
+        with call.audited(AuditAction.PROMOTE, f"{category.path}@{fine_tune.version}", body.reason):
+            return promote(call.records, fine_tune, reason=body.reason)
+
+    return once(body, act)
 
 
 @router.post("/{identifier}/alias/rollback", response_model=AliasEvent, tags=["aliases"])
 def roll_back_alias(body: Rollback, category: Called, call: MayAdminister, once: Idempotent) -> Response:
     """Put the version back into service that served before."""
-    return once(body, lambda: roll_back(call.records, category, reason=body.reason))
+
+    def act() -> AliasEvent:
+        with call.audited(AuditAction.ROLLBACK, category.path, body.reason):
+            return roll_back(call.records, category, reason=body.reason)
+
+    return once(body, act)

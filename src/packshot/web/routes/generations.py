@@ -82,23 +82,27 @@ def plan(call: Call, body: NewGeneration) -> Generation:
 
     Raises:
         InvalidInput, NotFound, NothingServing, CategoryRetired: see ``services.generation.plan_generation``.
+        QuotaExceeded: the namespace has too many unfinished jobs.
     """
     named = body.model != ANY_CATEGORY
     if body.version and not named:
         raise InvalidInput(f"version {body.version} of what? name the category's identifier as model")
     category = category_called(call.records, body.model, call.namespace) if named else None
-    return plan_generation(
-        call.records,
-        body.prompt,
-        SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING}),
-        bare_base=lambda: registered_base(call.records, body.base),
-        code_revision=code_revision(),
-        fine_tune=fine_tune_at(call.records, f"{category.path}@{body.version}", call.namespace)
-        if category and body.version
-        else None,
-        category=category,
-        namespace=call.namespace,
-    )
+    with call.records.transaction():
+        call.check_room()
+        return plan_generation(
+            call.records,
+            body.prompt,
+            SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING}),
+            bare_base=lambda: registered_base(call.records, body.base),
+            code_revision=code_revision(),
+            fine_tune=fine_tune_at(call.records, f"{category.path}@{body.version}", call.namespace)
+            if category and body.version
+            else None,
+            category=category,
+            namespace=call.namespace,
+            priority=body.priority,
+        )
 
 
 def generation_state(records: Records, generation: Generation) -> GenerationJob:

@@ -50,7 +50,17 @@ def start_training(body: NewTraining, call: MayTrain, once: Idempotent) -> Respo
         return once(body, lambda: estimate_training(call.records, category, config))
 
     def act() -> Training:
-        return _state(call.records, plan_training(call.records, category, base, config, code_revision()).run)
+        planned = plan_training(
+            call.records,
+            category,
+            base,
+            config,
+            code_revision(),
+            namespace=call.namespace,
+            priority=body.priority,
+            admit=call.check_room,
+        )
+        return _state(call.records, planned.run)
 
     return once(body, act, status=202)
 

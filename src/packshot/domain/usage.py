@@ -1,0 +1,46 @@
+"""What work cost: one entry per attempt at a job, and sums of them per category. Does not know money but as a rate."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from packshot.domain.jobs import JobKind, JobStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one attempt at a job took and gave, also one that failed or was interrupted.
+
+    ``status`` is how it left its job; ``num_steps`` counts steps of training. No ``job_id`` = made at once, without the
+    queue; no ``category_id`` = pictures of a bare base.
+    """
+
+    id: str
+    namespace: str
+    category_id: str | None
+    job_id: str | None
+    kind: JobKind
+    status: JobStatus
+    num_images: int
+    num_steps: int
+    seconds: float
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Sums over usage; ``cost`` is compute time at the operator's price per hour."""
+
+    num_images: int
+    num_steps: int
+    seconds: float
+    cost: float
+
+
+def cost_of(num_images: float, num_steps: float, seconds: float, price_per_hour: float) -> Cost:
+    """The sums with their price."""
+    return Cost(
+        num_images=round(num_images),
+        num_steps=round(num_steps),
+        seconds=seconds,
+        cost=seconds / 3600 * price_per_hour,
+    )
