@@ -18,6 +18,7 @@ from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import Fence, R, Record, Tally
 
 # Parents stand before their children, as in the database.
@@ -52,6 +53,8 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
     Usage: (("category_id", Category), ("job_id", Job)),
     AuditEntry: (),
     Quota: (),
+    Webhook: (),
+    Delivery: (("webhook_id", Webhook), ("job_id", Job)),
 }
 _ORDER = {kind: place for place, kind in enumerate(PARENTS)}
 
@@ -85,7 +88,7 @@ class InMemoryRecords:
                 self._kinds[type(record)][record.id] = record
 
     def replace(self, record: Record) -> None:
-        if not isinstance(record, Category | ReferenceImage | Job | ApiKey):
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery):
             raise Conflict(f"a {type(record).__name__} never changes")
         with self.transaction():
             self.get(type(record), record.id)
@@ -110,13 +113,22 @@ class InMemoryRecords:
             records = cast(list[R], list(self._kinds[kind].values()))
         return [record for record in records if all(getattr(record, name) == value for name, value in equal.items())]
 
-    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+    def claim(
+        self,
+        worker: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        job_id: str | None = None,
+        given_up: Callable[[Job], None] = lambda _: None,
+    ) -> Job | None:
         with self.transaction():
             while (job := self._next(now, job_id)) is not None:
                 claimed = jobs.claim(job, worker, now, lease)
                 self.replace(claimed)
                 if claimed.status is JobStatus.RUNNING:
                     return claimed
+                given_up(claimed)
         return None
 
     def _next(self, now: datetime, job_id: str | None) -> Job | None:

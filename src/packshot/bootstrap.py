@@ -1,9 +1,12 @@
 """The composition root: the only place where implementations are chosen. Loads torch only when a model is asked for."""
 
+import logging
 import os
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
@@ -11,18 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from packshot import __version__
-from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.errors import PackshotError, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
-from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Trainer
+from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Poster, Trainer
 from packshot.services.jobs import GroupHandler, Handler
 from packshot.services.limits import Limits
-from packshot.settings import Settings
+from packshot.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
     from packshot.storage.records import SqlRecords
 
 DATABASE = "packshot.db"
+COURIER_PAUSE_S = 1.0
 _WORKER = (sys.executable, "-m", "packshot", "worker")
+
+
+_log = logging.getLogger("packshot.webhooks")
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,38 @@ class Workspace:
 
         command = [*_WORKER, "--wait", "--parent", str(os.getpid())]
         return WorkerPool(command, num_workers, self.home / "logs" / "workers.log", {"PACKSHOT_HOME": str(self.home)})
+
+    @cached_property
+    def poster(self) -> Poster:
+        """Sends messages to webhooks."""
+        from packshot.outbound import PublicPoster
+
+        return PublicPoster(parse_networks(self.settings.webhook_networks))
+
+    @contextmanager
+    def courier(self) -> "Iterator[None]":
+        """Send the messages of webhooks beside this process's work while the context lasts."""
+        from packshot.services.webhooks import deliver_due
+
+        ended = threading.Event()
+
+        def send() -> None:
+            while not ended.wait(COURIER_PAUSE_S):
+                try:
+                    for each in deliver_due(self.records, self.poster):
+                        _log.info(
+                            "webhook", extra={"message_id": each.id, "status": each.status, "error": each.last_error}
+                        )
+                except PackshotError:  # the database is away for a moment: what is due stays so
+                    _log.exception("no webhook could be sent")
+
+        thread = threading.Thread(target=send, name="courier", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     @cached_property
     def handlers(self) -> dict[JobKind, Handler]:

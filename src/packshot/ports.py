@@ -19,6 +19,7 @@ from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineT
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery, Webhook
 
 Record = (
     Category
@@ -37,6 +38,8 @@ Record = (
     | Usage
     | AuditEntry
     | Quota
+    | Webhook
+    | Delivery
 )
 R = TypeVar("R", bound=Record)
 Fence = tuple[str, int]  # (job id, attempt)
@@ -63,7 +66,10 @@ class Records(Protocol):
         ...
 
     def replace(self, record: Record) -> None:
-        """Write a Category, ReferenceImage, Job or ApiKey anew. Raises NotFound; any other kind never changes."""
+        """Write a Category, ReferenceImage, Job, ApiKey, Webhook or Delivery anew; any other kind never changes.
+
+        Raises NotFound.
+        """
         ...
 
     def remove(self, record: ReferenceImage) -> None:
@@ -93,11 +99,20 @@ class Records(Protocol):
         """
         ...
 
-    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+    def claim(
+        self,
+        worker: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        job_id: str | None = None,
+        given_up: Callable[[Job], None] = lambda _: None,
+    ) -> Job | None:
         """Take a claimable job (or just ``job_id``) for ``worker``; exactly one claimer wins.
 
         Deserted jobs come first, the oldest before the others. Then namespaces take turns (``domain.jobs.whose_turn``),
-        and in its turn a namespace has the job of the highest priority, the oldest of these.
+        and in its turn a namespace has the job of the highest priority, the oldest of these. Each job that failed since too many workers died on it is told to
+        ``given_up``, in the same transaction.
         """
         ...
 
@@ -329,4 +344,15 @@ class Executor(Protocol):
 
     def start(self, kind: JobKind, job_id: str) -> str:
         """See to it that a worker takes the job; returns a name for where it runs."""
+        ...
+
+
+class Poster(Protocol):
+    """Sends messages to servers of other people."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """POST JSON and return the status of the reply; follows no redirect.
+
+        Raises AddressRefused where the address must not be connected to, or does not answer.
+        """
         ...

@@ -1,9 +1,10 @@
 """Environment variables → typed settings. Every field is documented in docs/reference/settings.md."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, NAMESPACE_PATTERN
@@ -44,6 +45,10 @@ class Settings(BaseSettings):
     price_per_hour: float = Field(
         default=0.0, ge=0, description="What an hour of a worker's time costs, in your currency, for usage reports."
     )
+    webhook_networks: str = Field(
+        default="",
+        description="Networks beside the public internet that webhooks may lead to, such as 10.1.0.0/16,127.0.0.1/32.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What server and workers log: debug, info, warning or error, and what is worse."
     )
@@ -52,6 +57,17 @@ class Settings(BaseSettings):
     )
     judge_embedder: str = Field(default="embedded", description="Folder or hub id of the image embedder that judges.")
     judge_clip: str = Field(default="embedded", description="Folder or hub id of the CLIP model that judges adherence.")
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+
+def parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """The networks in a comma-separated list. Raises ValueError."""
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def read_settings() -> Settings:

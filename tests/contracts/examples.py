@@ -22,6 +22,7 @@ from packshot.domain.models import (
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook
 from packshot.ports import Record
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123457, tzinfo=UTC)
@@ -240,9 +241,31 @@ AUDIT = AuditEntry(
     created_at=ELSEWHERE,
 )
 QUOTA = Quota(id="quota-1", namespace="acme", requests_per_minute=None, max_unfinished_jobs=7, created_at=NOW)
+WEBHOOK = Webhook(
+    id="webhook-1",
+    namespace="acme",
+    url="https://shop.example/packshot?team=a",
+    secret="whsec_c2VjcmV0",
+    created_at=NOW,
+    disabled_at=ELSEWHERE,
+)
+DELIVERY = Delivery(
+    id="delivery-1",
+    webhook_id=WEBHOOK.id,
+    job_id=JOB.id,
+    event="job.failed",
+    body='{"type": "job.failed"}',
+    status=DeliveryStatus.FAILED,
+    num_attempts=3,
+    due_at=ELSEWHERE,
+    last_error="it answered 500",
+    created_at=NOW,
+)
 
 # Children before parents: an implementation must not depend on the order within one call.
 EVERYTHING: tuple[Record, ...] = (
+    DELIVERY,
+    WEBHOOK,
     QUOTA,
     AUDIT,
     USAGE,
@@ -289,4 +312,6 @@ ORPHANS: tuple[Record, ...] = (
     replace(GENERATED, id="image without generation", generation_id="nobody"),
     replace(USAGE, id="usage without category", category_id="nobody"),
     replace(USAGE, id="usage without job", job_id="nobody"),
+    replace(DELIVERY, id="message without webhook", webhook_id="nobody"),
+    replace(DELIVERY, id="message without job", job_id="nobody"),
 )

@@ -13,6 +13,7 @@ from contracts import examples
 from contracts.examples import (
     BASE,
     CATEGORY,
+    DELIVERY,
     EVALUATION,
     EVENT,
     EVERYTHING,
@@ -28,6 +29,7 @@ from contracts.examples import (
     RUN,
     SET,
     USAGE,
+    WEBHOOK,
 )
 from fakes import InMemoryRecords
 
@@ -145,8 +147,10 @@ class RecordsContract:
         assert records.find(ReferenceSet, version=4) == [later]
 
     def test_replace_writes_anew(self, records: Records) -> None:
-        records.add(CATEGORY, IMAGE, JOB, KEY)
+        records.add(CATEGORY, IMAGE, JOB, KEY, WEBHOOK, DELIVERY)
         for changed in (
+            replace(WEBHOOK, disabled_at=None),
+            replace(DELIVERY, num_attempts=4, due_at=NOW),
             replace(KEY, revoked_at=None),
             replace(CATEGORY, retired_at=None, class_noun="fruit"),
             replace(IMAGE, refusal=None, caption=""),
@@ -475,10 +479,12 @@ class RecordsContract:
             assert claimed is not None
             now += LEASE
         records.add(replace(QUEUED, id="harmless"))
-        claimed = records.claim("survivor", now, LEASE)
+        told: list[Job] = []
+        claimed = records.claim("survivor", now, LEASE, given_up=told.append)
         assert claimed is not None
         assert claimed.id == "harmless"
         failed = records.get(Job, "deadly")
+        assert told == [failed]
         assert (failed.status, failed.finished_at) == (JobStatus.FAILED, now)
         assert "3 workers died on it" in failed.message
         assert "worker-2" in failed.message

@@ -11,10 +11,12 @@ from packshot.domain.errors import InvalidInput
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.webhooks import Delivery, Webhook
 from packshot.services.catalog import CategorySummary
 from packshot.services.models import Lineage
 from packshot.services.training import TrainingEstimate
 from packshot.services.usage import UsageReport
+from packshot.services.webhooks import WebhookInfo
 from packshot.web.schemas import ANY_CATEGORY, Alias, GenerationJob, Page, References, Training
 
 
@@ -170,6 +172,26 @@ class Methods:
         """Pictures, training steps and seconds of compute per category; ``since`` needs a time zone."""
         params = {} if since is None else {"since": since.isoformat()}
         return (yield from call(UsageReport, "GET", "/v1/usage", params=params))
+
+    @Method
+    def create_webhook(self, url: str) -> Flow[Webhook]:
+        """Tell ``url`` of every job that ends. Keep the secret: ``packshot.domain.webhooks.check_signature`` needs it."""
+        return (yield from call(Webhook, "POST", "/v1/webhooks", json={"url": url}))
+
+    @Method
+    def webhooks(self) -> Flow[list[WebhookInfo]]:
+        """The webhooks of the namespace, the disabled too."""
+        return (yield from collect(Page[WebhookInfo], "/v1/webhooks"))
+
+    @Method
+    def disable_webhook(self, webhook_id: str) -> Flow[WebhookInfo]:
+        """Tell it nothing any more."""
+        return (yield from call(WebhookInfo, "POST", f"/v1/webhooks/{webhook_id}/disable"))
+
+    @Method
+    def deliveries(self, webhook_id: str) -> Flow[list[Delivery]]:
+        """What a webhook was told, or could not be told and why, the oldest first."""
+        return (yield from collect(Page[Delivery], f"/v1/webhooks/{webhook_id}/deliveries"))
 
     @Method
     def bases(self) -> Flow[list[BaseModelRef]]:

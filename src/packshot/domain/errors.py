@@ -15,11 +15,13 @@ PackshotError
 ├── ReferenceSetRefused          too few or too many usable images
 ├── AccessDenied                 the caller may not do this
 │   ├── KeyRefused               no API key, an unknown or a revoked one
+│   ├── SignatureRefused         a webhook's message is not genuine, or too old
 │   └── ScopeMissing             the key has not the scope that this needs
 ├── LimitReached                 too much at once; carries when to come again
 │   ├── RateLimited              more requests in a minute than the key may make
 │   └── QuotaExceeded            more unfinished jobs than the namespace may have
 ├── NotFound                     a category, version, image, run or base that does not exist
+├── AddressRefused               a webhook leads where the server must not connect, or cannot be reached
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
 │   ├── CategoryRetired          out of use for good
@@ -123,6 +125,10 @@ class KeyRefused(AccessDenied):
     """No API key was given, or one that is unknown or revoked."""
 
 
+class SignatureRefused(AccessDenied):
+    """A webhook's message is not signed with the right secret, or too old."""
+
+
 class ScopeMissing(AccessDenied):
     """The API key has not the scope that this needs."""
 
@@ -145,6 +151,10 @@ class QuotaExceeded(LimitReached):
 
 class NotFound(PackshotError):
     """What was asked for does not exist."""
+
+
+class AddressRefused(PackshotError):
+    """A webhook leads to an address that the server must not connect to, or one that does not answer."""
 
 
 class Conflict(PackshotError):

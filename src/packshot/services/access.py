@@ -14,10 +14,11 @@ from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.models import FineTune
 from packshot.domain.training import TrainingRun
+from packshot.domain.webhooks import Webhook
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 
-Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage
+Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook
 O = TypeVar("O", bound=Owned)  # noqa: E741
 
 
@@ -85,7 +86,7 @@ def owned(records: Records, kind: type[O], id_: str, namespace: str) -> O:
 
 def _namespace_of(records: Records, record: Owned) -> str:
     match record:
-        case Category() | Generation():
+        case Category() | Generation() | Webhook():
             return record.namespace
         case TrainingRun() | FineTune():
             return records.get(Category, record.category_id).namespace

@@ -18,6 +18,7 @@ from packshot.domain.jobs import Job, JobKind, JobStatus, finish, heartbeat
 from packshot.ports import Progress, Records
 from packshot.services.catalog import now
 from packshot.services.usage import usage_of
+from packshot.services.webhooks import announce
 
 DEFAULT_LEASE = timedelta(seconds=20)
 
@@ -114,6 +115,14 @@ class Held:
 GroupHandler = Callable[[Sequence[Held]], None]
 
 
+def take(records: Records, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+    """Claim the job whose turn it is (or just ``job_id``) for this process; None when there is nothing to claim.
+
+    The ends of jobs which too many workers died on are announced.
+    """
+    return records.claim(worker_name(), now(), lease, job_id=job_id, given_up=lambda job: announce(records, job))
+
+
 def work_on_one(
     records: Records,
     handlers: Mapping[JobKind, Handler],
@@ -129,7 +138,7 @@ def work_on_one(
     Interrupted work goes back into the queue; any other error fails the job with its cause. Neither is raised:
     the returned job tells. ``tidy`` is called when its end, and that of jobs which workers died on, is recorded.
     """
-    job = records.claim(worker_name(), now(), lease, job_id=job_id)
+    job = take(records, lease, job_id=job_id)
     if job is not None:
         job = work_on_claimed(records, handlers, job, lease=lease, report=report, stop=stop)
     tidy()
@@ -232,6 +241,7 @@ def _end(records: Records, job: Job, status: JobStatus, message: str, num_steps:
             ended = finish(records.get(Job, job.id), status, now(), message)
             records.add(usage_of(records, job, status, num_steps=num_steps, seconds=seconds))
             records.replace(ended)
+            announce(records, ended)
     except StaleAttempt:
         records.add(usage_of(records, job, JobStatus.CANCELED, num_steps=num_steps, seconds=seconds))
         return records.get(Job, job.id)
@@ -301,6 +311,7 @@ def cancel(records: Records, job_id: str) -> Job:
             raise Conflict(f"job {job_id} has {job.status} and cannot be canceled any more")
         canceled = finish(job, JobStatus.CANCELED, now(), "canceled on request")
         records.replace(canceled)
+        announce(records, canceled)
     return canceled
 
 

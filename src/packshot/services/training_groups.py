@@ -21,9 +21,9 @@ from packshot.services.jobs import (
     leave_as_it_is,
     never_stop,
     no_report_of,
+    take,
     work_on_claimed,
     work_together,
-    worker_name,
 )
 from packshot.services.training import prepare_training, publish_training
 
@@ -103,7 +103,7 @@ def work_on_next(
 
     Gives the jobs as they ended, none where there was nothing to claim.
     """
-    job = records.claim(worker_name(), now(), lease)
+    job = take(records, lease)
     ended: list[Job] = []
     if job is not None:
         waiting = records.find(Job, status=JobStatus.QUEUED, namespace=job.namespace)
@@ -138,7 +138,7 @@ def see_all_through(
         free = [job for job in left if claimable(job, now())]
         held = [job for job in left if job not in free]
         if free and not any(_silent(job, lease) for job in held):
-            job = records.claim(worker_name(), now(), lease, job_id=free[0].id)
+            job = take(records, lease, job_id=free[0].id)
             if job is not None:
                 _work_on(records, handlers, train_group, group_size, job, free[1:], lease, report, stop)
             tidy()
@@ -167,7 +167,7 @@ def _work_on(
     """Run a claimed job, together with those of ``among`` that go with it and can be claimed."""
     claimed = [job]
     for other in companions(records, job, among, group_size):
-        taken = records.claim(worker_name(), now(), lease, job_id=other.id)
+        taken = take(records, lease, job_id=other.id)
         claimed += [taken] if taken else []
     if len(claimed) == 1:
         one = work_on_claimed(

@@ -6,7 +6,7 @@ every further one is a savepoint, so that a refused call leaves nothing of itsel
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from packshot.domain.catalog import Category
 from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import Fence, R, Record, Tally
 from packshot.storage import tables
 from packshot.storage.engine import READ_ONLY, make_engine, mapped_failures, unicode_checked
@@ -92,8 +93,8 @@ class SqlRecords:
                         connection.execute(insert(tables.reference_set_member), members)
 
     def replace(self, record: Record) -> None:
-        """Write a Category, ReferenceImage, Job or ApiKey anew; see the port. Raises Conflict for any other kind."""
-        if not isinstance(record, Category | ReferenceImage | Job | ApiKey):
+        """Write a record of a kind that may change anew; see the port. Raises Conflict for any other kind."""
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery):
             raise Conflict(f"a {type(record).__name__} never changes once it is written ({record.id}); add a new one")
         shape = _shape(type(record))
         with self._writing() as connection, _refusals_of(record):
@@ -155,7 +156,15 @@ class SqlRecords:
             if row[split]
         ]
 
-    def claim(self, worker: str, now: datetime, lease: timedelta, *, job_id: str | None = None) -> Job | None:
+    def claim(
+        self,
+        worker: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        job_id: str | None = None,
+        given_up: Callable[[Job], None] = lambda _: None,
+    ) -> Job | None:
         """Take the claimable job whose turn it is, and fail those on which too many workers died; see the port.
 
         Raises NotFound where ``job_id`` names no job.
@@ -168,6 +177,7 @@ class SqlRecords:
                 self.replace(claimed)
                 if claimed.status is JobStatus.RUNNING:
                     return claimed
+                given_up(claimed)
         return None
 
     @contextmanager

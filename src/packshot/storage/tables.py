@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -325,4 +325,33 @@ quota = Table(
     Column("requests_per_minute", Integer, nullable=True),
     Column("max_unfinished_jobs", Integer, nullable=True),
     _time("created_at"),
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False, index=True),
+    _text("url"),
+    _text("secret"),
+    _time("created_at"),
+    _time("disabled_at", nullable=True),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("webhook"),
+    _points_at("job"),
+    Column("event", String(32), nullable=False),
+    _text("body"),
+    Column("status", String(16), nullable=False),
+    Column("num_attempts", Integer, nullable=False),
+    _time("due_at"),
+    _text("last_error"),
+    _time("created_at"),
+    Index(None, "status", "seq"),
 )

@@ -135,6 +135,12 @@ class NewGeneration(Input):
     priority: int = Priority
 
 
+class NewWebhook(Input):
+    """Where to tell that jobs have ended."""
+
+    url: str = Field(examples=["https://shop.example/packshot"], max_length=500)
+
+
 class ImageLink(BaseModel):
     """A picture of a generation; ``url`` gives its PNG."""
 

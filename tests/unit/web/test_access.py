@@ -53,6 +53,10 @@ RULES = {
     ("get", "/v1/images/{image_id}/lineage"): Rule("read"),
     ("get", "/v1/audit"): Rule("admin", foreign=200),
     ("get", "/v1/usage"): Rule("read", foreign=200),
+    ("post", "/v1/webhooks"): Rule("admin", body(url="https://shop.example/"), foreign=201),
+    ("get", "/v1/webhooks"): Rule("admin", foreign=200),
+    ("post", "/v1/webhooks/{webhook_id}/disable"): Rule("admin"),
+    ("get", "/v1/webhooks/{webhook_id}/deliveries"): Rule("admin"),
     ("post", "/v1/images/generations"): Rule("generate", body(prompt="on grass", model=IDENTIFIER)),
 }
 SCOPES = ("read", "generate", "train", "admin")
@@ -90,6 +94,9 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             "base_id": fine_tune["base_id"],
             "generation_id": generation["id"],
             "image_id": generation["images"][0]["id"],
+            "webhook_id": platform.call("POST", "/v1/webhooks", json={"url": "https://acme.example/"}, status=201)[
+                "id"
+            ],
         }
         with worker(platform):
             yield Team(platform, ids)

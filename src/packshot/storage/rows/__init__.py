@@ -15,6 +15,7 @@ from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import R, Record
 from packshot.storage import tables
 from packshot.storage.rows import access, inputs, results, teams
@@ -58,5 +59,7 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         _shape(Usage, tables.usage, teams.usage_to_row, teams.usage_from_row),
         _shape(AuditEntry, tables.audit_entry, teams.audit_entry_to_row, teams.audit_entry_from_row),
         _shape(Quota, tables.quota, teams.quota_to_row, teams.quota_from_row),
+        _shape(Webhook, tables.webhook, teams.webhook_to_row, teams.webhook_from_row),
+        _shape(Delivery, tables.delivery, teams.delivery_to_row, teams.delivery_from_row),
     )
 )

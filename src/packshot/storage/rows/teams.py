@@ -1,9 +1,10 @@
-"""Record ↔ row for what teams share: usage, audit entries and quotas."""
+"""Record ↔ row for what teams share: usage, audit entries, quotas and webhooks."""
 
 from packshot.domain.access import AuditAction, AuditEntry, Quota
 from packshot.domain.jobs import JobKind, JobStatus
 from packshot.domain.usage import Usage
-from packshot.storage.rows.values import Row, text_to_time, time_to_text
+from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook
+from packshot.storage.rows.values import Row, optional_time_to_text, text_to_optional_time, text_to_time, time_to_text
 
 
 def usage_to_row(usage: Usage) -> Row:
@@ -63,5 +64,52 @@ def quota_from_row(row: Row) -> Quota:
         namespace=row["namespace"],
         requests_per_minute=row["requests_per_minute"],
         max_unfinished_jobs=row["max_unfinished_jobs"],
+        created_at=text_to_time(row["created_at"]),
+    )
+
+
+def webhook_to_row(webhook: Webhook) -> Row:
+    """Field by field."""
+    return {
+        **vars(webhook),
+        "created_at": time_to_text(webhook.created_at),
+        "disabled_at": optional_time_to_text(webhook.disabled_at),
+    }
+
+
+def webhook_from_row(row: Row) -> Webhook:
+    """The inverse of ``webhook_to_row``."""
+    return Webhook(
+        id=row["id"],
+        namespace=row["namespace"],
+        url=row["url"],
+        secret=row["secret"],
+        created_at=text_to_time(row["created_at"]),
+        disabled_at=text_to_optional_time(row["disabled_at"]),
+    )
+
+
+def delivery_to_row(delivery: Delivery) -> Row:
+    """Field by field."""
+    return {
+        **vars(delivery),
+        "status": delivery.status.value,
+        "due_at": time_to_text(delivery.due_at),
+        "created_at": time_to_text(delivery.created_at),
+    }
+
+
+def delivery_from_row(row: Row) -> Delivery:
+    """The inverse of ``delivery_to_row``."""
+    return Delivery(
+        id=row["id"],
+        webhook_id=row["webhook_id"],
+        job_id=row["job_id"],
+        event=row["event"],
+        body=row["body"],
+        status=DeliveryStatus(row["status"]),
+        num_attempts=row["num_attempts"],
+        due_at=text_to_time(row["due_at"]),
+        last_error=row["last_error"],
         created_at=text_to_time(row["created_at"]),
     )

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from packshot.web.routes import categories, generations, models, openai, references, teams, trainings
+from packshot.web.routes import categories, generations, models, openai, references, teams, trainings, webhooks
 
 ROUTERS: tuple[APIRouter, ...] = (
     categories.router,
@@ -12,4 +12,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     generations.router,
     openai.router,
     teams.router,
+    webhooks.router,
 )
