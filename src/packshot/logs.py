@@ -6,7 +6,6 @@ The program logs through the standard library; what a line is about travels as `
 import logging
 import re
 import sys
-from typing import TextIO
 
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
@@ -22,15 +21,14 @@ about_request = bound_contextvars
 """A context in which every log line carries the given values."""
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
+class _Stderr(logging.Handler):
     """Writes to what is stderr when a line is written."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except OSError:  # nobody reads it any more
+            self.handleError(record)
 
 
 class _WithoutSecrets(ProcessorFormatter):

@@ -89,18 +89,20 @@ def report_usage(
     for each in records.tally(Usage, ("namespace", "category_id"), _SUMS, since=since, **chosen):
         owner, category_id = each.key
         category = records.get(Category, category_id) if category_id else None
+        num_images, num_steps, seconds = each.sums
         rows.append(
             CategoryUsage(
                 namespace=owner or "",
                 category=category.identifier if category else None,
                 path=category.path if category else None,
-                usage=cost_of(*each.sums, price_per_hour),
+                usage=cost_of(num_images, num_steps, seconds, price_per_hour),
             )
         )
     totals = records.tally(Usage, (), _SUMS, since=since, **chosen)
+    num_images, num_steps, seconds = totals[0].sums if totals else (0, 0, 0)
     return UsageReport(
         since=since,
         price_per_hour=price_per_hour,
         categories=tuple(rows),
-        total=cost_of(*(totals[0].sums if totals else (0, 0, 0)), price_per_hour),
+        total=cost_of(num_images, num_steps, seconds, price_per_hour),
     )

@@ -113,8 +113,12 @@ def deliver_due(records: Records, poster: Poster, at: datetime | None = None) ->
     """Send what is due ``at`` a time (now), at most MAX_AT_ONCE messages; gives them as they are afterwards."""
     moment = at or now()
     taken = _taken(records, moment)
+
+    def send(delivery: Delivery) -> Delivery:
+        return _send(records, poster, delivery, moment)
+
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook") as pool:
-        return list(pool.map(lambda delivery: _send(records, poster, delivery, moment), taken))
+        return list(pool.map(send, taken))
 
 
 def _taken(records: Records, at: datetime) -> Sequence[Delivery]:

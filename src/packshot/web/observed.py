@@ -75,7 +75,7 @@ class _Work(Collector):
                 num_steps += each.sums[1]
                 seconds += each.sums[2]
         pictures.add_metric((), num_images)
-        steps.add_metric((), num_steps, seconds)
+        steps.add_metric((), round(num_steps), seconds)
         return [jobs, took, pictures, steps]
 
 

@@ -13,6 +13,7 @@ from api import IDENTIFIER, PROMPT, platform_in, worker
 
 import packshot
 from packshot import AsyncClient, Client
+from packshot.client.flows import Pause, Progress, exchange
 from packshot.client.methods import Methods
 from packshot.domain.catalog import Category
 from packshot.domain.errors import (
@@ -22,11 +23,13 @@ from packshot.domain.errors import (
     KeyRefused,
     NotFound,
     NothingServing,
+    RateLimited,
     ServerUnusable,
 )
 from packshot.domain.jobs import JobStatus
 from packshot.imaging.recipe import read_recipe
 from packshot.web.app import create_app
+from packshot.web.problems import MEDIA_TYPE, Problem
 
 CATEGORY = Category(
     id="cat_1",
@@ -207,3 +210,30 @@ def test_the_package_offers_the_clients_and_loads_them_late():
         "import sys, packshot; assert 'httpx2' not in sys.modules; packshot.Client; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def refusal(status: int, retry_after: int) -> httpx2.Response:
+    problem = Problem(
+        type="/problems/rate-limited", title="", status=status, detail="too fast", instance="/", request_id=""
+    )
+    headers = {"Retry-After": str(retry_after), "Content-Type": MEDIA_TYPE}
+    return httpx2.Response(status, headers=headers, content=problem.model_dump_json())
+
+
+def test_a_client_that_is_too_fast_waits_as_long_as_it_is_told():
+    flow = Progress(exchange("GET", "/v1/bases"))
+    assert flow.advance(None)
+    asked = flow.step
+    assert flow.advance(refusal(429, 3))
+    assert flow.step == Pause(3.0)
+    assert flow.advance(None)
+    assert flow.step == asked
+    assert not flow.advance(httpx2.Response(200))
+    assert flow.result.status_code == 200
+
+
+def test_a_client_does_not_wait_for_long():
+    flow = Progress(exchange("GET", "/v1/bases"))
+    flow.advance(None)
+    with pytest.raises(RateLimited, match="too fast"):
+        flow.advance(refusal(429, 60))
