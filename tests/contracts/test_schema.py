@@ -23,11 +23,14 @@ from contracts.examples import (
     RUN,
 )
 
+from packshot.domain.access import AuditEntry, Quota
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.generation import Generation
 from packshot.domain.jobs import Job
 from packshot.domain.models import FineTune
+from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import Record
 from packshot.storage import schema
 from packshot.storage.engine import make_engine
@@ -169,7 +172,10 @@ def fill_older(file: Path, tmp_path: Path, tables: tuple[str, ...], records: tup
             )
 
 
-TRAINED = tuple(record for record in EVERYTHING if record not in (IMPORTED, COMPRESSED))
+LATER = (Usage, AuditEntry, Quota, Webhook, Delivery)
+TRAINED = tuple(
+    record for record in EVERYTHING if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED)
+)
 TO_FINE_TUNES = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
 
 
@@ -189,7 +195,8 @@ def test_older_workspaces_keep_their_fine_tunes_and_all_that_points_at_them(
     later = ("reference_set_member", "alias_event", "evaluation", "generation", "generated_image", "api_key", "reply")
     fill_older(file, tmp_path, TO_FINE_TUNES + later, TRAINED)
     with SqlRecords.open(file) as records:
-        assert [records.get(type(record), record.id) for record in TRAINED] == list(TRAINED)
+        was = [record if record is not JOB else replace(JOB, namespace="sks", priority=0) for record in TRAINED]
+        assert [records.get(type(record), record.id) for record in TRAINED] == was
         records.add(IMPORTED, COMPRESSED)
         with pytest.raises(NotFound):
             records.add(replace(EVENT, id="orphan", number=9, fine_tune_id="nobody"))

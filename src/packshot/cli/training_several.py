@@ -85,9 +85,7 @@ def _planned(
     for path in paths:
         try:
             category = category_at(space.records, path, space.settings.namespace)
-            plans[path] = plan_training(
-                space.records, category, base, chosen, code, namespace=space.settings.namespace
-            )
+            plans[path] = plan_training(space.records, category, base, chosen, code, namespace=space.settings.namespace)
         except PackshotError as error:
             say(f"{path}: {error}")
             refused[path] = TrainingOutcome(path=path, status="refused", message=str(error))

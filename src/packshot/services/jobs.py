@@ -197,9 +197,7 @@ def work_together(
     return [records.get(Job, job.id) for job in claimed]
 
 
-def _hold(
-    records: Records, job: Job, state: _Lease, clock: _SharedClock, report: ReportProgressOf, stop: Stop
-) -> Held:
+def _hold(records: Records, job: Job, state: _Lease, clock: _SharedClock, report: ReportProgressOf, stop: Stop) -> Held:
     def noted(progress: Progress) -> None:
         state.note(progress)
         report(job, progress)

@@ -7,6 +7,7 @@ from fakes import InMemoryRecords
 
 from packshot.domain.errors import BaseModelRefused, Conflict, Interrupted, JobFailed, StaleAttempt, WorkspaceUnusable
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobKind, JobStatus
+from packshot.domain.usage import Usage
 from packshot.ports import Progress
 from packshot.services.catalog import now
 from packshot.services.jobs import cancel, check_succeeded, never_stop, see_through, work_on_one
@@ -137,6 +138,8 @@ def test_a_lost_lease_ends_quietly_and_leaves_the_job_to_the_other_worker(record
     assert job == records.get(Job, "job_1")
     assert job
     assert (job.status, job.worker, job.attempt, job.message) == (JobStatus.RUNNING, "other:1", 2, "")
+    (usage,) = records.find(Usage)
+    assert (usage.status, usage.job_id, usage.seconds > 0) == (JobStatus.CANCELED, "job_1", True)
 
 
 def test_the_handler_is_told_to_stop_when_its_lease_is_lost(records):

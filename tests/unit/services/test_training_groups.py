@@ -11,9 +11,12 @@ from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus
 from packshot.domain.models import FineTune
 from packshot.domain.references import ReferenceImage
 from packshot.domain.training import Method
+from packshot.domain.usage import Usage
+from packshot.domain.webhooks import Delivery
 from packshot.services.catalog import now, retire_category
 from packshot.services.jobs import Held, cancel, never_stop
 from packshot.services.training_groups import run_trainings, see_all_through, work_on_next
+from packshot.services.webhooks import add_webhook
 
 
 @pytest.fixture
@@ -156,3 +159,60 @@ def test_jobs_whose_leases_run_out_one_after_another_are_waited_for(space, plans
     assert [job.status for job in ended] == [JobStatus.SUCCEEDED] * 2
     assert sizes(space) == [2]
     assert set(watched) == {"dead:1"}
+
+
+def test_every_member_has_its_own_usage_also_one_that_left_early(space, plans, see):
+    jobs = plans({}, {"steps": 5}, {})
+    space.trainer.before_step = lambda step: cancel(space.records, jobs[2].id) if step == 1 else None
+    see(jobs)
+    noted = {each.job_id: each for each in space.records.find(Usage)}
+    assert len(space.records.find(Usage)) == len(noted) == 3
+    assert [noted[job.id].status for job in jobs] == [JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.CANCELED]
+    assert [noted[job.id].num_steps for job in jobs[:2]] == [3, 5]
+    assert len({each.category_id for each in noted.values()}) == 3
+
+
+def test_members_share_the_seconds_of_their_group(space, plans, see, monkeypatch):
+    at = [0.0]
+    monkeypatch.setattr("packshot.services.jobs.time.monotonic", lambda: at[0])
+
+    def together(members):
+        at[0] += 12
+        with members[0].own():
+            members[0].finish(space.trainer.train(members[0].task, report=members[0].report, stop=never_stop))
+        at[0] += 4
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(space.trainer, "train_together", together)
+    jobs = plans({}, {}, {})
+    see(jobs)
+    seconds = {each.job_id: each.seconds for each in space.records.find(Usage)}
+    assert [seconds[job.id] for job in jobs] == [4, 6, 6]
+
+
+def test_a_group_is_of_the_namespace_whose_turn_it_is(space, plans, train_group):
+    jobs = plans({}, {}, {}, {})
+    for job, namespace in zip(jobs, ("b", "a", "b", "a"), strict=True):
+        space.records.replace(replace(job, namespace=namespace))
+
+    def work() -> list[str]:
+        return [job.id for job in work_on_next(space.records, space.handlers, train_group, 8)]
+
+    assert [work(), work(), work()] == [[jobs[1].id, jobs[3].id], [jobs[0].id, jobs[2].id], []]
+    assert sizes(space) == [2, 2]
+
+
+def test_a_higher_priority_goes_along_first(space, plans, train_group):
+    jobs = plans({}, {}, {})
+    for job, priority in zip(jobs, (9, 0, 5), strict=True):
+        space.records.replace(replace(job, priority=priority))
+    assert [job.id for job in work_on_next(space.records, space.handlers, train_group, 2)] == [jobs[0].id, jobs[2].id]
+
+
+def test_what_workers_died_on_is_announced_by_the_worker_that_finds_it(space, plans, train_group):
+    (job,) = plans({})
+    add_webhook(space.records, job.namespace, "https://example.com/ends")
+    dead = {"status": JobStatus.RUNNING, "failures": MAX_ATTEMPTS - 1, "lease_expires_at": now()}
+    space.records.replace(replace(job, **dead))
+    assert work_on_next(space.records, space.handlers, train_group, 8) == []
+    assert [each.event for each in space.records.find(Delivery)] == ["job.failed"]
