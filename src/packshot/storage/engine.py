@@ -3,12 +3,14 @@
 Everything that only SQLite needs is in ``_sqlite_engine``; a URL of another database goes to SQLAlchemy as it is.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -46,9 +48,9 @@ def _sqlite_engine(url: URL) -> Engine:
         # The driver must not open transactions by itself: "begin" below does.
         connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        _use_wal(cursor)
         for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",
-            "journal_mode = WAL",
             # FULL, not NORMAL: an acknowledged promotion survives a power cut too. It costs one flush per commit,
             # and commits are few (the images of a batch, a heartbeat), not thousands per second.
             "synchronous = FULL",
@@ -65,6 +67,20 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(cursor: DBAPICursor) -> None:
+    """Change the journal of a new file; SQLite does not wait by itself for another that is just doing the same."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager
