@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from packshot.domain import jobs
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
+from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category, fold_look_alikes
 from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
 from packshot.domain.evaluation import Evaluation
@@ -16,6 +17,7 @@ from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Template
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
@@ -46,8 +48,22 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
     ),
     AliasEvent: (("category_id", Category), ("fine_tune_id", FineTune)),
     Evaluation: (("fine_tune_id", FineTune),),
-    Generation: (("base_id", BaseModelRef), ("fine_tune_id", FineTune), ("job_id", Job)),
+    Template: (),
+    Generation: (
+        ("base_id", BaseModelRef),
+        ("fine_tune_id", FineTune),
+        ("job_id", Job),
+        ("template_id", Template),
+    ),
     GeneratedImage: (("generation_id", Generation),),
+    Batch: (("job_id", Job),),
+    BatchItem: (
+        ("batch_id", Batch),
+        ("category_id", Category),
+        ("template_id", Template),
+        ("generation_id", Generation),
+    ),
+    ItemFailure: (("batch_id", Batch), ("item_id", BatchItem)),
     ApiKey: (),
     Reply: (),
     Usage: (("category_id", Category), ("job_id", Job)),
@@ -186,7 +202,10 @@ _UNIQUE: Mapping[type[Record], tuple[tuple[Callable[[Any], object], type[Conflic
     BaseModelRef: ((lambda base: (base.digest, base.source), Conflict),),
     FineTune: ((lambda fine_tune: (fine_tune.category_id, fine_tune.version), Conflict),),
     AliasEvent: ((lambda event: (event.category_id, event.number), Conflict),),
+    Template: ((lambda template: (template.namespace, template.name, template.version), Conflict),),
     GeneratedImage: ((lambda image: (image.generation_id, image.number), Conflict),),
+    BatchItem: ((lambda item: (item.batch_id, item.number), Conflict),),
+    ItemFailure: ((lambda failure: failure.item_id, Conflict),),
     ApiKey: ((lambda key: key.sha256, Conflict),),
     Reply: ((lambda reply: (reply.namespace, reply.key), Conflict),),
 }

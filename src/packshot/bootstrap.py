@@ -159,6 +159,7 @@ class Workspace:
     @cached_property
     def handlers(self) -> dict[JobKind, Handler]:
         """What a worker does for each kind of job."""
+        from packshot.services.batches import run_batch
         from packshot.services.generation import run_generation
         from packshot.services.training import run_training
 
@@ -178,7 +179,10 @@ class Workspace:
         def generate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
 
-        return {JobKind.TRAINING: train, JobKind.GENERATION: generate}
+        def make_batch(job, report, stop) -> None:  # type: ignore[no-untyped-def]
+            run_batch(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+
+        return {JobKind.TRAINING: train, JobKind.GENERATION: generate, JobKind.BATCH: make_batch}
 
     @cached_property
     def train_group(self) -> GroupHandler:

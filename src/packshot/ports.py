@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
+from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Template
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
@@ -30,8 +32,12 @@ Record = (
     | FineTune
     | Evaluation
     | AliasEvent
+    | Template
     | Generation
     | GeneratedImage
+    | Batch
+    | BatchItem
+    | ItemFailure
     | Job
     | ApiKey
     | Reply

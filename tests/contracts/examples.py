@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from packshot.domain.access import ApiKey, AuditAction, AuditEntry, Quota, Reply, Scope
+from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
@@ -20,6 +21,7 @@ from packshot.domain.models import (
     SourceFile,
 )
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
+from packshot.domain.templates import Scene, Template, Variable, VariableKind
 from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook
@@ -186,6 +188,30 @@ EVALUATION = Evaluation(
     artifacts=(Artifact(name="sheet.png", sha256="3" * 64, num_bytes=12),),
     created_at=NOW,
 )
+TEMPLATE = Template(
+    id="template-1",
+    namespace="acme",
+    name="summer-table",
+    version=3,
+    scene=Scene(
+        style="a studio photo",
+        quantity="{count} of",
+        packaging="in a {wrapping}",
+        background="on 'grass'; DROP TABLE job",
+        light="{light}",
+        negative_prompt="blurred, {wrapping}",
+        width=64,
+        height=128,
+        variables=(
+            Variable(name="count", kind=VariableKind.INTEGER, minimum=-1, maximum=9, default=0),
+            Variable(
+                name="wrapping", kind=VariableKind.CHOICE, choices=("paper bag", "Kiste aus Öl"), default="paper bag"
+            ),
+            Variable(name="light", kind=VariableKind.TEXT, max_length=40),
+        ),
+    ),
+    created_at=NOW,
+)
 GENERATION = Generation(
     id="generation-1",
     namespace="acme",
@@ -204,10 +230,38 @@ GENERATION = Generation(
     ),
     code_revision="0123abc",
     job_id=JOB.id,
+    template_id=TEMPLATE.id,
     created_at=NOW,
 )
-BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None, job_id=None)
+BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None, job_id=None, template_id=None)
 GENERATED = GeneratedImage(id="generated-1", generation_id=GENERATION.id, number=2, seed=2**32 + 998, sha256="4" * 64)
+BATCH = Batch(
+    id="batch-1",
+    namespace="acme",
+    sampling=GENERATION.sampling,
+    own_settings=("height", "width"),
+    variables=(("count", 3), ("light", "warm 'Licht'")),
+    code_revision="0123abc",
+    job_id=JOB.id,
+    created_at=NOW,
+)
+ITEM = BatchItem(
+    id="item-1",
+    batch_id=BATCH.id,
+    number=2,
+    category_id=CATEGORY.id,
+    template_id=TEMPLATE.id,
+    generation_id=GENERATION.id,
+)
+EARLY_ITEM = replace(ITEM, id="item-2", number=3, generation_id=None)
+FAILURE = ItemFailure(
+    id="failure-1",
+    batch_id=BATCH.id,
+    item_id=EARLY_ITEM.id,
+    error="NothingServing",
+    message="serves nothing; 'train'",
+    created_at=NOW,
+)
 KEY = ApiKey(
     id="key-1",
     namespace="acme",
@@ -271,9 +325,14 @@ EVERYTHING: tuple[Record, ...] = (
     USAGE,
     REPLY,
     KEY,
+    FAILURE,
+    EARLY_ITEM,
+    ITEM,
+    BATCH,
     GENERATED,
     BARE_GENERATION,
     GENERATION,
+    TEMPLATE,
     EVALUATION,
     EVENT,
     IMPORTED,
@@ -309,6 +368,14 @@ ORPHANS: tuple[Record, ...] = (
     replace(GENERATION, id="generation without base", base_id="nobody"),
     replace(GENERATION, id="generation without fine-tune", fine_tune_id="nobody"),
     replace(GENERATION, id="generation without job", job_id="nobody"),
+    replace(GENERATION, id="generation without template", template_id="nobody"),
+    replace(BATCH, id="batch without job", job_id="nobody"),
+    replace(ITEM, id="item without batch", number=9, batch_id="nobody"),
+    replace(ITEM, id="item without category", number=9, category_id="nobody"),
+    replace(ITEM, id="item without template", number=9, template_id="nobody"),
+    replace(ITEM, id="item without generation", number=9, generation_id="nobody"),
+    replace(FAILURE, id="failure without batch", item_id=ITEM.id, batch_id="nobody"),
+    replace(FAILURE, id="failure without item", item_id="nobody"),
     replace(GENERATED, id="image without generation", generation_id="nobody"),
     replace(USAGE, id="usage without category", category_id="nobody"),
     replace(USAGE, id="usage without job", job_id="nobody"),

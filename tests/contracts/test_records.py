@@ -17,6 +17,7 @@ from contracts.examples import (
     EVALUATION,
     EVENT,
     EVERYTHING,
+    FAILURE,
     FINE_TUNE,
     GENERATED,
     GENERATION,
@@ -28,6 +29,7 @@ from contracts.examples import (
     REPLY,
     RUN,
     SET,
+    TEMPLATE,
     USAGE,
     WEBHOOK,
 )
@@ -41,6 +43,7 @@ from packshot.domain.generation import Generation
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus
 from packshot.domain.models import AliasEvent
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Scene
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
 from packshot.ports import Record, Records
@@ -219,6 +222,8 @@ class RecordsContract:
             replace(GENERATED, id="twin", seed=1),
             replace(KEY, id="twin", name="other"),
             replace(REPLY, id="twin", body="other"),
+            replace(TEMPLATE, id="twin", scene=Scene()),
+            replace(FAILURE, id="twin", error="Conflict"),
         ],
         ids=lambda record: type(record).__name__,
     )

@@ -229,10 +229,12 @@ def test_older_generations_belong_where_their_category_does(
         (acme, *(record for record in TRAINED if record is not CATEGORY)),
     )
     with SqlRecords.open(file) as records:
-        assert records.get(Generation, GENERATION.id) == replace(GENERATION, namespace="acme", job_id=None)
+        assert records.get(Generation, GENERATION.id) == replace(
+            GENERATION, namespace="acme", job_id=None, template_id=None
+        )
         assert records.get(Generation, BARE_GENERATION.id) == replace(BARE_GENERATION, namespace="sks")
         assert records.get(Job, JOB.id) == replace(JOB, namespace="acme", priority=0)
-        records.add(replace(GENERATION, id="newer"))
+        records.add(replace(GENERATION, id="newer", template_id=None))
 
 
 def test_a_failed_upgrade_leaves_the_old_schema(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,14 @@
 """The guide says what the program does: its commands run, and print what the page shows."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fixtures_pipelines import save_pipeline
+from shell import SETTINGS, THREADS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -26,3 +32,40 @@ def test_the_commands_of_the_curation_guide_print_what_the_page_shows(monkeypatc
         "produce/apple/gala set 1: 5 photos",
     ):
         assert shown in report
+
+
+def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:
+    base = save_pipeline(tmp_path / "base")
+    path, photos = "produce/apple/honeycrisp", "src/packshot/embedded/catalog/produce/apple/honeycrisp"
+    shell("category", "add", path, "--class-noun", "apple")
+    shell("references", "add", path, DOCS.parent / photos)
+    shell("references", "freeze", path)
+    shell("train", path, "--base", base, "--steps", 2, *SETTINGS)
+    shell("promote", f"{path}@1", "--reason", "a test")
+    page = (DOCS / "guide" / "templates.md").read_text(encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            "\n".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)),
+        ],
+        cwd=DOCS.parent,
+        env={**os.environ, **THREADS, **shell.env, "PATH": programs, "OUT": str(out), "STEPS": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    rendered = "a studio photo of a sks_honeycrisp_apple on a marble counter, cool light\nnot: text, people"
+    assert rendered in done.stdout
+    assert "4 pictures of 2 items, 8 denoising steps; 0 jobs wait before it" in done.stdout
+    assert len(list((out / "single").glob("img_*.png"))) == 2
+    campaign = sorted(str(file.relative_to(out / "campaign")) for file in (out / "campaign").rglob("*.*"))
+    pictures = [f"{path}/{name}-v1-seed{seed}.png" for name in ("banner", "summer") for seed in (7, 8)]
+    assert campaign == ["manifest.csv", "manifest.jsonl", *pictures, "sheet.png"]

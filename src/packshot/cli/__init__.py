@@ -12,6 +12,7 @@ from packshot import __version__
 from packshot.cli import (
     access,
     bases,
+    batches,
     catalog,
     demo,
     export,
@@ -22,6 +23,7 @@ from packshot.cli import (
     references,
     serve,
     teams,
+    templates,
     training,
 )
 from packshot.cli.output import Json, say, show, workspace
@@ -37,9 +39,10 @@ app = typer.Typer(
 app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
 app.add_typer(bases.app, name="base")
+app.add_typer(templates.app, name="template")
 app.add_typer(access.app, name="key")
 app.add_typer(teams.app, name="quota")
-for module in (training, models, export, importing, generation, provenance, demo, serve, teams):
+for module in (training, models, export, importing, generation, batches, provenance, demo, serve, teams):
     module.register(app)
 
 

@@ -1,23 +1,33 @@
 """What both clients can do, one flow per use. Knows no connection; see ``flows``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import TypeAdapter
 
 from packshot.client.flows import Flow, Method, call, collect, exchange, wait
 from packshot.domain.access import AuditEntry
+from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category
 from packshot.domain.errors import InvalidInput
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Template, Value
 from packshot.domain.webhooks import Delivery, Webhook
+from packshot.services.batches import BatchEstimate
 from packshot.services.catalog import CategorySummary
+from packshot.services.manifests import ManifestLine
 from packshot.services.models import Lineage
 from packshot.services.training import TrainingEstimate
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
-from packshot.web.schemas import ANY_CATEGORY, Alias, GenerationJob, Page, References, Training
+from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, GenerationJob, Page, References, Training
+
+_line = TypeAdapter(ManifestLine)
+NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
 
 
 class Methods:
@@ -127,11 +137,37 @@ class Methods:
         return (yield from call(Alias, "GET", f"/v1/categories/{category}/alias"))
 
     @Method
+    def add_template(self, name: str, **scene: object) -> Flow[Template]:
+        """Append a version to a template; ``scene`` are the other keys of ``POST /v1/templates``."""
+        return (yield from call(Template, "POST", "/v1/templates", json={"name": name, **scene}))
+
+    @Method
+    def templates(self) -> Flow[list[Template]]:
+        """Every version of every template, by name, the oldest version first."""
+        return (yield from collect(Page[Template], "/v1/templates"))
+
+    @Method
+    def template(self, reference: str) -> Flow[Template]:
+        """``NAME`` (its newest version) or ``NAME@VERSION``."""
+        return (yield from call(Template, "GET", f"/v1/templates/{reference}"))
+
+    @Method
+    def template_versions(self, name: str) -> Flow[list[Template]]:
+        """The versions of a template, the oldest first."""
+        return (yield from collect(Page[Template], f"/v1/templates/{name}/versions"))
+
+    @Method
     def start_generation(
-        self, prompt: str, *, model: str = ANY_CATEGORY, **settings: str | int | float
+        self,
+        prompt: str | None = None,
+        *,
+        model: str = ANY_CATEGORY,
+        template: str | None = None,
+        variables: Mapping[str, Value] = NO_VARIABLES,
+        **settings: str | int | float,
     ) -> Flow[GenerationJob]:
-        """Queue a request for pictures; ``settings`` are the other keys of ``POST /v1/generations``."""
-        body = {"prompt": prompt, "model": model, **settings}
+        """Queue a request for pictures, by a prompt or a template; ``settings`` are the rest of ``POST /v1/generations``."""
+        body = _request(prompt, model, template, variables, settings)
         return (yield from call(GenerationJob, "POST", "/v1/generations", json=body))
 
     @Method
@@ -146,16 +182,87 @@ class Methods:
 
     @Method
     def generate(
-        self, prompt: str, *, model: str = ANY_CATEGORY, poll_s: float = 0.5, **settings: str | int | float
+        self,
+        prompt: str | None = None,
+        *,
+        model: str = ANY_CATEGORY,
+        template: str | None = None,
+        variables: Mapping[str, Value] = NO_VARIABLES,
+        poll_s: float = 0.5,
+        **settings: str | int | float,
     ) -> Flow[list[bytes]]:
-        """The PNGs that answer ``prompt``. JobFailed: they could not be made."""
-        body = {"prompt": prompt, "model": model, **settings}
+        """The PNGs that answer a prompt or a template. JobFailed: they could not be made."""
+        body = _request(prompt, model, template, variables, settings)
         asked = yield from call(GenerationJob, "POST", "/v1/generations", json=body)
         made = yield from wait(GenerationJob, asked.urls.get, lambda _: None, poll_s)
         pngs: list[bytes] = []
         for image in made.images:
             pngs.append((yield from exchange("GET", image.url)).content)
         return pngs
+
+    @Method
+    def estimate_batch(
+        self,
+        categories: Sequence[str],
+        templates: Sequence[str],
+        *,
+        variables: Mapping[str, Value] = NO_VARIABLES,
+        **settings: str | int | float,
+    ) -> Flow[BatchEstimate]:
+        """What ``start_batch`` with the same arguments would cost, and what would fail; nothing is recorded."""
+        body = _batch(categories, templates, variables, {**settings, "dry_run": True})
+        return (yield from call(BatchEstimate, "POST", "/v1/batches", json=body))
+
+    @Method
+    def start_batch(
+        self,
+        categories: Sequence[str],
+        templates: Sequence[str],
+        *,
+        variables: Mapping[str, Value] = NO_VARIABLES,
+        **settings: str | int | float,
+    ) -> Flow[BatchJob]:
+        """Queue pictures of every category in every scene; ``settings`` are the rest of ``POST /v1/batches``."""
+        body = _batch(categories, templates, variables, settings)
+        return (yield from call(BatchJob, "POST", "/v1/batches", json=body))
+
+    @Method
+    def batches(self) -> Flow[list[Batch]]:
+        """The batches of the namespace, the oldest first."""
+        return (yield from collect(Page[Batch], "/v1/batches"))
+
+    @Method
+    def batch(self, batch_id: str) -> Flow[BatchJob]:
+        """Where a batch stands, and what of it failed."""
+        return (yield from call(BatchJob, "GET", f"/v1/batches/{batch_id}"))
+
+    @Method
+    def wait_for_batch(
+        self, batch_id: str, *, report: Callable[[BatchJob], None] = lambda _: None, poll_s: float = 1.0
+    ) -> Flow[BatchJob]:
+        """The batch once it has succeeded, perhaps with ``failures``. JobFailed: nothing was made, or it was canceled."""
+        return (yield from wait(BatchJob, f"/v1/batches/{batch_id}", report, poll_s))
+
+    @Method
+    def cancel_batch(self, batch_id: str) -> Flow[BatchJob]:
+        """End a batch that waits or runs."""
+        return (yield from call(BatchJob, "POST", f"/v1/batches/{batch_id}/cancel"))
+
+    @Method
+    def batch_manifest(self, batch_id: str) -> Flow[list[ManifestLine]]:
+        """A line for every picture that is made and every failure."""
+        text = (yield from exchange("GET", f"/v1/batches/{batch_id}/manifest.jsonl")).text
+        return [_line.validate_json(line) for line in text.split("\n") if line]
+
+    @Method
+    def batch_pictures(self, batch_id: str) -> Flow[bytes]:
+        """The pictures that are made, as a zip archive."""
+        return (yield from exchange("GET", f"/v1/batches/{batch_id}/pictures.zip")).content
+
+    @Method
+    def batch_sheet(self, batch_id: str) -> Flow[bytes]:
+        """The contact sheet as PNG."""
+        return (yield from exchange("GET", f"/v1/batches/{batch_id}/sheet.png")).content
 
     @Method
     def image(self, image_id: str) -> Flow[bytes]:
@@ -197,6 +304,30 @@ class Methods:
     def bases(self) -> Flow[list[BaseModelRef]]:
         """The base models that the operator has registered."""
         return (yield from collect(Page[BaseModelRef], "/v1/bases"))
+
+
+def _request(
+    prompt: str | None,
+    model: str,
+    template: str | None,
+    variables: Mapping[str, Value],
+    settings: Mapping[str, str | int | float],
+) -> dict[str, object]:
+    return {"prompt": prompt, "model": model, "template": template, "variables": dict(variables), **settings}
+
+
+def _batch(
+    categories: Sequence[str],
+    templates: Sequence[str],
+    variables: Mapping[str, Value],
+    settings: Mapping[str, str | int | float],
+) -> dict[str, object]:
+    return {
+        "categories": list(categories),
+        "templates": list(templates),
+        "variables": dict(variables),
+        **settings,
+    }
 
 
 def _read_files(paths: Sequence[Path | str]) -> list[tuple[str, tuple[str, bytes]]]:

@@ -7,6 +7,12 @@ PackshotError
 │   ├── InvalidConfiguration     a training configuration value or key
 │   ├── IdempotencyKeyReused     the key came with another request before
 │   ├── ImportRefused            a pickle, a damaged file, a layout that is not read, or a trigger phrase that is missing
+│   ├── InvalidTemplate          a scene template whose definition breaks a rule
+│   │   └── UnknownVariable      a text names a variable that is not declared; names near matches
+│   ├── InvalidVariables         what a caller sets in a template
+│   │   ├── MissingVariable      neither a default nor a value
+│   │   ├── WrongVariable        of another type, out of bounds, no choice
+│   │   └── UnusedOverride       no such variable; names near matches
 │   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
@@ -69,6 +75,30 @@ class IdempotencyKeyReused(InvalidInput):
 
 class ImportRefused(InvalidInput):
     """A file cannot become a fine-tune: a pickle, damaged, of a layout that is not read, or without a trigger phrase."""
+
+
+class InvalidTemplate(InvalidInput):
+    """A scene template whose definition breaks a rule."""
+
+
+class UnknownVariable(InvalidTemplate):
+    """A text of a template names a variable that is not declared."""
+
+
+class InvalidVariables(InvalidInput):
+    """What a caller sets in a template does not fit it."""
+
+
+class MissingVariable(InvalidVariables):
+    """A variable of a template has neither a default nor a value."""
+
+
+class WrongVariable(InvalidVariables):
+    """The value of a variable has another type, is out of its bounds, or is none of its choices."""
+
+
+class UnusedOverride(InvalidVariables):
+    """A value was given for a variable that no template has."""
 
 
 class UploadRefused(InvalidInput):

@@ -22,6 +22,8 @@ _IDENTIFIER_LIKE = re.compile(rf"[^\W_]{_WORD}*[{_UNDERSCORE}]{_WORD}*")
 # Angle brackets in every form that NFKC makes one; lone surrogates are bytes of the command line that are no UTF-8.
 _FORBIDDEN = re.compile(r"[<>\ufe64\ufe65\uff1c\uff1e\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_LINE_BREAK = re.compile(r"[\t\n\u2028\u2029]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
@@ -75,6 +77,7 @@ class Generation:
     """One request for pictures. ``resolved_prompt`` is what the model reads; no ``fine_tune_id`` = the bare base.
 
     With a ``job_id`` the pictures are that job's to make, and its state is the request's; without, they are there.
+    A prompt that was rendered from a template keeps its ``template_id``.
     """
 
     id: str
@@ -86,6 +89,7 @@ class Generation:
     sampling: SamplingSettings
     code_revision: str
     job_id: str | None = None
+    template_id: str | None = None
     created_at: datetime
 
 
@@ -114,6 +118,15 @@ def check_prompt(prompt: str) -> str:
     if found:
         raise InvalidPrompt(f"the prompt contains {found[0]!r}; remove control characters and angle brackets")
     return prompt
+
+
+def objection_to(text: str) -> str | None:
+    """Why ``text`` cannot stand in a prompt beside its subject, or None: a forbidden character, or an identifier."""
+    found = _FORBIDDEN.search(text) or _LINE_BREAK.search(text)
+    if found:
+        return f"it contains {found[0]!r}; remove control characters, line breaks and angle brackets"
+    identifier = _IDENTIFIER_LIKE.search(text)
+    return f"it contains {identifier[0]!r}, and an identifier belongs to the subject alone" if identifier else None
 
 
 def find_subject(prompt: str, categories: Iterable[Category]) -> Subject | None:

@@ -16,6 +16,7 @@ class JobKind(StrEnum):
 
     TRAINING = "training"
     GENERATION = "generation"
+    BATCH = "batch"
 
 
 class JobStatus(StrEnum):

@@ -22,10 +22,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a comparison sheet: PNGs from the left, at most one per column; the rest stays empty."""
+    """One line of a comparison sheet: PNGs from the left, at most one per column; None and the rest stay empty."""
 
     label: str
-    images: Sequence[bytes]
+    images: Sequence[bytes | None]
 
 
 def contact_sheet(
@@ -87,7 +87,8 @@ def comparison_sheet(
             draw.line((_MARGIN, y - _GAP, width - _MARGIN, y - _GAP), fill=_RULE)
         _write(draw, (_MARGIN, y), label, text, _GREY)
         for number, picture in enumerate(row.images):
-            _paste(sheet, picture, (left + number * (tile + _GAP), y), tile)
+            if picture is not None:
+                _paste(sheet, picture, (left + number * (tile + _GAP), y), tile)
         y += height + 2 * _GAP
     return encode_png(sheet)
 

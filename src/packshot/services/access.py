@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from packshot.domain.access import ApiKey, Caller, Reply, parse_scopes
+from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category, check_namespace
 from packshot.domain.errors import Conflict, IdempotencyKeyReused, InvalidInput, KeyRefused, NotFound
 from packshot.domain.evaluation import Evaluation
@@ -18,7 +19,7 @@ from packshot.domain.webhooks import Webhook
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 
-Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook
+Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook | Batch
 O = TypeVar("O", bound=Owned)  # noqa: E741
 
 
@@ -86,7 +87,7 @@ def owned(records: Records, kind: type[O], id_: str, namespace: str) -> O:
 
 def _namespace_of(records: Records, record: Owned) -> str:
     match record:
-        case Category() | Generation() | Webhook():
+        case Category() | Generation() | Webhook() | Batch():
             return record.namespace
         case TrainingRun() | FineTune():
             return records.get(Category, record.category_id).namespace

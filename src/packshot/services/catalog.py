@@ -128,6 +128,16 @@ def category_called(records: Records, identifier: str, namespace: str = DEFAULT_
     return found[0]
 
 
+def category_named(records: Records, name: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
+    """The category that ``name`` means: its path, or the identifier that callers write.
+
+    Raises:
+        NotFound: neither; near matches are named.
+    """
+    called = records.find(Category, namespace=namespace, identifier=name)
+    return called[0] if called else category_at(records, name, namespace)
+
+
 def search_categories(records: Records, query: str, namespace: str = DEFAULT_NAMESPACE) -> list[Category]:
     """The categories, by path, whose path, identifier or class noun contains ``query`` in whatever case."""
     wanted = query.casefold()

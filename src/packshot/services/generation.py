@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.errors import Interrupted, InvalidPrompt
@@ -16,6 +16,7 @@ from packshot.domain.generation import (
 )
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
+from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
 from packshot.imaging.recipe import with_recipe
 from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
@@ -55,6 +56,8 @@ def resolve_prompt(
         NothingServing: the category has no promoted fine-tune.
         CategoryRetired: ``category`` is out of use.
     """
+    if category:
+        check_in_use(category)
     subject = find_subject(prompt, records.find(Category, namespace=namespace))
     if category:
         return _resolve_for(records, category, prompt, subject, fine_tune)
@@ -77,7 +80,6 @@ def resolve_prompt(
 def _resolve_for(
     records: Records, category: Category, prompt: str, subject: Subject | None, fine_tune: FineTune | None
 ) -> ResolvedPrompt:
-    check_in_use(category)
     if subject and subject.category.id != category.id:
         raise InvalidPrompt(
             f"the prompt names {subject.category.identifier}, and {category.identifier} was asked for; write one of them"
@@ -110,19 +112,23 @@ def generate(
     bare_base: Callable[[], BaseModelRef],
     code_revision: str,
     fine_tune: FineTune | None = None,
+    category: Category | None = None,
+    template: Template | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     report: ReportProgress = no_report,
 ) -> tuple[Generation, list[GeneratedImage]]:
-    """Answer ``prompt`` and record every picture with its lineage.
+    """Answer ``prompt`` and record every picture with its lineage; ``template`` is what it was rendered from.
 
     Raises:
-        InvalidPrompt, NothingServing: as ``resolve_prompt``.
+        InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
         IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
     """
-    resolved = resolve_prompt(records, prompt, bare_base=bare_base, fine_tune=fine_tune, namespace=namespace)
-    generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=None)
+    resolved = resolve_prompt(
+        records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
+    )
+    generation = new_generation(prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template)
     started = time.monotonic()
-    images = _make(blobs, generator, generation, resolved, report)
+    images = make_images(blobs, generator, generation, resolved, report)
     seconds = time.monotonic() - started
     usage = usage_at_once(generation, resolved.fine_tune, num_images=len(images), seconds=seconds)
     records.add(generation, *images, usage)
@@ -138,10 +144,13 @@ def plan_generation(
     code_revision: str,
     fine_tune: FineTune | None = None,
     category: Category | None = None,
+    template: Template | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     priority: int = 0,
 ) -> Generation:
     """Queue a request: which version answers is settled now, whatever is promoted before its pictures are made.
+
+    ``template`` is what the prompt was rendered from.
 
     Raises:
         InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
@@ -151,7 +160,9 @@ def plan_generation(
             records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
         )
         job_id = new_id("job")
-        generation = _generation(prompt, resolved, sampling, code_revision, namespace, job_id=job_id)
+        generation = new_generation(
+            prompt, resolved, sampling, code_revision, namespace, job_id=job_id, template=template
+        )
         job = Job(
             id=job_id,
             kind=JobKind.GENERATION,
@@ -178,24 +189,20 @@ def run_generation(
     known = records.find(GeneratedImage, generation_id=generation.id)
     if known:
         return known
-    resolved = ResolvedPrompt(
-        prompt=generation.resolved_prompt,
-        base=records.get(BaseModelRef, generation.base_id),
-        fine_tune=records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None,
-    )
+    resolved = resolved_again(records, generation)
 
     def checked(progress: Progress) -> None:
         report(progress)
         if stop():
             raise Interrupted(f"stopped after step {progress.step} of {progress.num_steps}")
 
-    images = _make(blobs, generator, generation, resolved, checked)
+    images = make_images(blobs, generator, generation, resolved, checked)
     with records.transaction(fence=(job.id, job.attempt)):
         records.add(*images)
     return images
 
 
-def _generation(
+def new_generation(
     prompt: str,
     resolved: ResolvedPrompt,
     sampling: SamplingSettings,
@@ -203,7 +210,9 @@ def _generation(
     namespace: str,
     *,
     job_id: str | None,
+    template: Template | None,
 ) -> Generation:
+    """The record of a request that is answered by what it was ``resolved`` to."""
     return Generation(
         id=new_id("gen"),
         namespace=namespace,
@@ -214,18 +223,40 @@ def _generation(
         sampling=sampling,
         code_revision=code_revision,
         job_id=job_id,
+        template_id=template.id if template else None,
         created_at=now(),
     )
 
 
-def _make(
-    blobs: Blobs, generator: Generator, generation: Generation, resolved: ResolvedPrompt, report: ReportProgress
+def resolved_again(records: Records, generation: Generation) -> ResolvedPrompt:
+    """What ``generation`` was resolved to when it was queued."""
+    return ResolvedPrompt(
+        prompt=generation.resolved_prompt,
+        base=records.get(BaseModelRef, generation.base_id),
+        fine_tune=records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None,
+    )
+
+
+def make_images(
+    blobs: Blobs,
+    generator: Generator,
+    generation: Generation,
+    resolved: ResolvedPrompt,
+    report: ReportProgress,
+    *,
+    numbers: range | None = None,
 ) -> list[GeneratedImage]:
-    """The pictures of ``generation``, stored with their recipes but not recorded yet."""
+    """The pictures of ``generation``, all or those with these ``numbers``: stored with their recipes, not recorded yet.
+
+    Raises:
+        IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
+    """
+    wanted = range(generation.sampling.num_images) if numbers is None else numbers
+    sampling = replace(generation.sampling, seed=generation.sampling.seed + wanted.start, num_images=len(wanted))
     loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
-    pngs = generator.generate(resolved.base, loaded, [resolved.prompt], generation.sampling, report=report)
+    pngs = generator.generate(resolved.base, loaded, [resolved.prompt], sampling, report=report)
     images: list[GeneratedImage] = []
-    for number, png in enumerate(pngs):
+    for number, png in zip(wanted, pngs, strict=True):
         seed = generation.sampling.seed + number
         sha256 = blobs.put(with_recipe(png, _recipe(generation, resolved, seed)))
         images.append(

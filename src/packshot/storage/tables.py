@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -231,6 +231,19 @@ evaluation = Table(
     _time("created_at"),
 )
 
+template = Table(
+    "template",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    _text("scene"),
+    _time("created_at"),
+    UniqueConstraint("namespace", "name", "version"),
+)
+
 generation = Table(
     "generation",
     metadata,
@@ -244,6 +257,7 @@ generation = Table(
     _text("sampling"),
     _text("code_revision"),
     _points_at("job", nullable=True),
+    _points_at("template", nullable=True),
     _time("created_at"),
 )
 
@@ -257,6 +271,45 @@ generated_image = Table(
     Column("seed", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False, index=True),
     UniqueConstraint("generation_id", "number"),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    _seq(),
+    _id(),
+    Column("namespace", String(64), nullable=False, index=True),
+    _text("sampling"),
+    _text("own_settings"),
+    _text("variables"),
+    _text("code_revision"),
+    _points_at("job"),
+    _time("created_at"),
+)
+
+batch_item = Table(
+    "batch_item",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("batch"),
+    Column("number", Integer, nullable=False),
+    _points_at("category"),
+    _points_at("template"),
+    _points_at("generation", nullable=True),
+    UniqueConstraint("batch_id", "number"),
+)
+
+item_failure = Table(
+    "item_failure",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("batch"),
+    Column("item_id", String(64), ForeignKey("batch_item.id"), nullable=False, unique=True),
+    _text("error"),
+    _text("message"),
+    _time("created_at"),
 )
 
 api_key = Table(

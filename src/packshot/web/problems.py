@@ -66,7 +66,12 @@ def status_of(kind: type[PackshotError]) -> int:
 
 def slug_of(kind: type[PackshotError]) -> str:
     """The last word of a problem's type, such as ``identifier-taken``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+    return slug_of_name(kind.__name__)
+
+
+def slug_of_name(name: str) -> str:
+    """As ``slug_of``, for the name of an error class that a record keeps."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def title_of(slug: str) -> str:

@@ -2,8 +2,10 @@
 
 import asyncio
 import inspect
+import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -25,9 +27,12 @@ from packshot.domain.errors import (
     NothingServing,
     RateLimited,
     ServerUnusable,
+    UnusedOverride,
 )
 from packshot.domain.jobs import JobStatus
+from packshot.domain.templates import Template
 from packshot.imaging.recipe import read_recipe
+from packshot.services.manifests import ManifestLine
 from packshot.web.app import create_app
 from packshot.web.problems import MEDIA_TYPE, Problem
 
@@ -107,6 +112,48 @@ def test_the_asynchronous_client_does_the_same(platform):
     assert [category.identifier for category in categories] == [IDENTIFIER]
     assert len(set(pngs)) == 2
     assert all(png.startswith(b"\x89PNG") for png in pngs)
+
+
+def test_templates_and_pictures_by_template(platform, client):
+    platform.serving()
+    light = {"name": "light", "kind": "text"}
+    first = client.add_template("summer", light="{light}", variables=[light])
+    assert (type(first), first.reference) == (Template, "summer@1")
+    second = client.add_template("summer", style="a drawing", light="{light}", variables=[light])
+    assert client.templates() == client.template_versions("summer") == [first, second]
+    assert (client.template("summer"), client.template("summer@1")) == (second, first)
+    asked = client.start_generation(model=IDENTIFIER, template="summer@1", variables={"light": "warm light"})
+    assert (asked.template_id, asked.prompt) == (first.id, f"a photo of a {IDENTIFIER}, warm light")
+    with worker(platform):
+        (png,) = client.generate(model=IDENTIFIER, template="summer", variables={"light": "x"}, poll_s=0.01)
+    assert png.startswith(b"\x89PNG")
+    with pytest.raises(UnusedOverride, match="did you mean light"):
+        client.start_generation(model=IDENTIFIER, template="summer", variables={"lihgt": "x"})
+
+
+def test_a_batch_and_its_files(platform, client):
+    platform.serving()
+    client.create_category("apple/gala", class_noun="apple")
+    client.add_template("summer")
+    categories = [IDENTIFIER, "acme_gala_apple"]
+    assert client.estimate_batch(categories, ["summer"], num_images=2).pictures == 2
+    started = client.start_batch(categories, ["summer"], num_images=2)
+    seen: list[JobStatus] = []
+    with worker(platform):
+        done = client.wait_for_batch(started.id, report=lambda state: seen.append(state.status), poll_s=0.01)
+    assert (done.num_made, [each.type for each in done.failures]) == (2, ["/problems/nothing-serving"])
+    assert seen[-1] is JobStatus.SUCCEEDED
+    lines = client.batch_manifest(started.id)
+    assert [(type(line), line.seed) for line in lines] == [(ManifestLine, 0), (ManifestLine, 1), (ManifestLine, None)]
+    with zipfile.ZipFile(io.BytesIO(client.batch_pictures(started.id))) as archive:
+        assert archive.read(lines[0].file) == client.image(lines[0].image_id)
+    assert client.batch_sheet(started.id).startswith(b"\x89PNG")
+    assert [batch.id for batch in client.batches()] == [started.id]
+    again = client.start_batch(categories, ["summer"])
+    assert client.cancel_batch(again.id).status is JobStatus.CANCELED
+    with pytest.raises(JobFailed, match="canceled"):
+        client.wait_for_batch(again.id, poll_s=0.01)
+    assert client.batch(again.id).num_made == 0
 
 
 def test_a_refusal_is_the_error_that_the_service_raises(platform, client):

@@ -14,6 +14,7 @@ from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.references import Rights
 from packshot.domain.training import TrainingConfig
 from packshot.imaging.folders import read_photos
+from packshot.services.batches import run_batch
 from packshot.services.catalog import add_category
 from packshot.services.generation import run_generation
 from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, work_on_one
@@ -46,7 +47,10 @@ class Space:
         def generate(job: Job, report: ReportProgress, stop: Stop) -> None:
             run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
 
-        return {JobKind.TRAINING: train, JobKind.GENERATION: generate}
+        def make_batch(job: Job, report: ReportProgress, stop: Stop) -> None:
+            run_batch(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+
+        return {JobKind.TRAINING: train, JobKind.GENERATION: generate, JobKind.BATCH: make_batch}
 
     def train(self, job: Job, report: ReportProgress, stop: Stop) -> FineTune:
         return run_training(

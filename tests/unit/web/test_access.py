@@ -46,9 +46,21 @@ RULES = {
     ("get", "/v1/evaluations/{evaluation_id}"): Rule("read"),
     ("get", "/v1/bases"): Rule("read", foreign=200),
     ("get", "/v1/bases/{base_id}"): Rule("read", foreign=200),
+    ("post", "/v1/templates"): Rule("train", body(name="winter"), foreign=201),
+    ("get", "/v1/templates"): Rule("read", foreign=200),
+    ("get", "/v1/templates/{template}"): Rule("read"),
+    ("get", "/v1/templates/{template}/versions"): Rule("read"),
     ("post", "/v1/generations"): Rule("generate", body(prompt="on grass", model=IDENTIFIER)),
     ("get", "/v1/generations/{generation_id}"): Rule("read"),
     ("post", "/v1/generations/{generation_id}/cancel"): Rule("generate"),
+    ("post", "/v1/batches"): Rule("generate", body(categories=[IDENTIFIER], templates=["summer"])),
+    ("get", "/v1/batches"): Rule("read", foreign=200),
+    ("get", "/v1/batches/{batch_id}"): Rule("read"),
+    ("post", "/v1/batches/{batch_id}/cancel"): Rule("generate"),
+    ("get", "/v1/batches/{batch_id}/manifest.jsonl"): Rule("read"),
+    ("get", "/v1/batches/{batch_id}/manifest.csv"): Rule("read"),
+    ("get", "/v1/batches/{batch_id}/pictures.zip"): Rule("read"),
+    ("get", "/v1/batches/{batch_id}/sheet.png"): Rule("read"),
     ("get", "/v1/images/{image_id}"): Rule("read"),
     ("get", "/v1/images/{image_id}/lineage"): Rule("read"),
     ("get", "/v1/audit"): Rule("admin", foreign=200),
@@ -73,7 +85,10 @@ class Team:
         method, path = route
         request = dict(RULES[route].request)
         if request.get("json"):
-            request["json"] = {name: str(value).format(**self.ids) for name, value in request["json"].items()}
+            request["json"] = {
+                name: value.format(**self.ids) if isinstance(value, str) else value
+                for name, value in request["json"].items()
+            }
         reply = self.platform.client.request(method, path.format(**self.ids), headers=headers, **request)
         return reply.status_code, reply.text
 
@@ -84,10 +99,15 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         fine_tune_id = platform.serving()
         fine_tune = platform.call("GET", f"/v1/fine-tunes/{fine_tune_id}")
         made = platform.call("POST", "/v1/generations", json={"prompt": PROMPT}, status=202)
+        platform.call("POST", "/v1/templates", json={"name": "summer"}, status=201)
+        asked = {"categories": [IDENTIFIER], "templates": ["summer"]}
+        batch = platform.call("POST", "/v1/batches", json=asked, status=202)
         platform.work()
         generation = platform.call("GET", made["urls"]["get"])
         ids = {
             "identifier": IDENTIFIER,
+            "template": "summer",
+            "batch_id": batch["id"],
             "training_id": fine_tune["training_run_id"],
             "fine_tune_id": fine_tune_id,
             "evaluation_id": platform.evaluated(fine_tune_id),

@@ -7,18 +7,20 @@ from typing import Any, Generic
 from sqlalchemy import Table
 
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
+from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Template
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import R, Record
 from packshot.storage import tables
-from packshot.storage.rows import access, inputs, results, teams
+from packshot.storage.rows import access, batches, inputs, results, teams, templates
 from packshot.storage.rows.values import Row
 
 
@@ -50,10 +52,14 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         _shape(FineTune, tables.fine_tune, results.fine_tune_to_row, results.fine_tune_from_row),
         _shape(AliasEvent, tables.alias_event, results.alias_event_to_row, results.alias_event_from_row),
         _shape(Evaluation, tables.evaluation, results.evaluation_to_row, results.evaluation_from_row),
+        _shape(Template, tables.template, templates.template_to_row, templates.template_from_row),
         _shape(Generation, tables.generation, results.generation_to_row, results.generation_from_row),
         _shape(
             GeneratedImage, tables.generated_image, results.generated_image_to_row, results.generated_image_from_row
         ),
+        _shape(Batch, tables.batch, batches.batch_to_row, batches.batch_from_row),
+        _shape(BatchItem, tables.batch_item, batches.batch_item_to_row, batches.batch_item_from_row),
+        _shape(ItemFailure, tables.item_failure, batches.item_failure_to_row, batches.item_failure_from_row),
         _shape(ApiKey, tables.api_key, access.api_key_to_row, access.api_key_from_row),
         _shape(Reply, tables.reply, access.reply_to_row, access.reply_from_row),
         _shape(Usage, tables.usage, teams.usage_to_row, teams.usage_from_row),

@@ -146,6 +146,7 @@ def generation_from_row(row: Row) -> Generation:
         sampling=SamplingSettings(**json.loads(row["sampling"])),
         code_revision=row["code_revision"],
         job_id=row["job_id"],
+        template_id=row["template_id"],
         created_at=text_to_time(row["created_at"]),
     )
 

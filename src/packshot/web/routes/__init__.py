@@ -2,14 +2,27 @@
 
 from fastapi import APIRouter
 
-from packshot.web.routes import categories, generations, models, openai, references, teams, trainings, webhooks
+from packshot.web.routes import (
+    batches,
+    categories,
+    generations,
+    models,
+    openai,
+    references,
+    teams,
+    templates,
+    trainings,
+    webhooks,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     categories.router,
     references.router,
     trainings.router,
     models.router,
+    templates.router,
     generations.router,
+    batches.router,
     openai.router,
     teams.router,
     webhooks.router,

@@ -5,15 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from packshot.bootstrap import code_revision
+from packshot.domain.catalog import Category
 from packshot.domain.errors import Conflict, InvalidInput
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
-from packshot.domain.jobs import Job, JobStatus
+from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.templates import Template
 from packshot.ports import Records
 from packshot.services.access import owned
 from packshot.services.catalog import category_called
 from packshot.services.generation import plan_generation
 from packshot.services.jobs import cancel
 from packshot.services.models import Lineage, fine_tune_at, lineage_of, registered_base
+from packshot.services.templates import render_for, template_at
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead
 from packshot.web.schemas import ANY_CATEGORY, GenerationJob, ImageLink, NewGeneration, Urls
 
@@ -53,6 +56,9 @@ def cancel_generation(generation: Asked, call: MayGenerate, once: Idempotent) ->
     def act() -> GenerationJob:
         if generation.job_id is None:
             raise Conflict(f"the pictures of {generation.id} are made already")
+        job = call.records.get(Job, generation.job_id)
+        if job.kind is JobKind.BATCH:
+            raise Conflict(f"{generation.id} belongs to the batch {job.subject_id}; cancel that")
         cancel(call.records, generation.job_id)
         return generation_state(call.records, generation)
 
@@ -88,21 +94,44 @@ def plan(call: Call, body: NewGeneration) -> Generation:
     if body.version and not named:
         raise InvalidInput(f"version {body.version} of what? name the category's identifier as model")
     category = category_called(call.records, body.model, call.namespace) if named else None
+    template, prompt, sampling = _rendered(call, body, category)
     with call.records.transaction():
         call.check_room()
         return plan_generation(
             call.records,
-            body.prompt,
-            SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING}),
+            prompt,
+            sampling,
             bare_base=lambda: registered_base(call.records, body.base),
             code_revision=code_revision(),
             fine_tune=fine_tune_at(call.records, f"{category.path}@{body.version}", call.namespace)
             if category and body.version
             else None,
             category=category,
+            template=template,
             namespace=call.namespace,
             priority=body.priority,
         )
+
+
+def _rendered(
+    call: Call, body: NewGeneration, category: Category | None
+) -> tuple[Template | None, str, SamplingSettings]:
+    """What is to be rendered, and the prompt and sampling settings that come of it."""
+    sampling = SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING})
+    if body.template is None:
+        if body.prompt is None or body.variables:
+            raise InvalidInput(
+                "variables belong to a template; name one" if body.variables else "give a prompt, or a template"
+            )
+        return None, body.prompt, sampling
+    if body.prompt is not None or category is None:
+        raise InvalidInput(
+            "a template makes the prompt from the category that it is about; leave the prompt out, and name the "
+            "category's identifier as model"
+        )
+    template = template_at(call.records, body.template, call.namespace)
+    rendered = render_for(template, category, body.variables)
+    return template, rendered.prompt, rendered.completing(sampling, body.model_fields_set)
 
 
 def generation_state(records: Records, generation: Generation) -> GenerationJob:
@@ -118,6 +147,7 @@ def generation_state(records: Records, generation: Generation) -> GenerationJob:
         resolved_prompt=generation.resolved_prompt,
         base_id=generation.base_id,
         fine_tune_id=generation.fine_tune_id,
+        template_id=generation.template_id,
         sampling=generation.sampling,
         images=[
             ImageLink(

@@ -1,0 +1,340 @@
+"""Use cases of batches: plan one as a job, make its pictures portion by portion, tell how it stands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from packshot.domain.batches import Batch, BatchItem, ItemFailure, check_size, portions
+from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
+from packshot.domain.errors import (
+    Interrupted,
+    JobFailed,
+    PackshotError,
+    StaleAttempt,
+    WorkspaceUnusable,
+)
+from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.models import BaseModelRef
+from packshot.domain.templates import RenderedScene, Template, Value, check_used
+from packshot.ports import Blobs, Generator, Progress, Records
+from packshot.services.catalog import new_id, now
+from packshot.services.generation import ResolvedPrompt, make_images, new_generation, resolve_prompt, resolved_again
+from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.templates import render_for
+
+_OURS = (Interrupted, StaleAttempt, WorkspaceUnusable)  # they end or delay the whole batch, whatever the category
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """What to make: every category in every scene. ``own_settings`` of ``sampling`` go before the templates'."""
+
+    categories: Sequence[Category]
+    templates: Sequence[Template]
+    variables: Mapping[str, Value]
+    sampling: SamplingSettings
+    own_settings: Sequence[str] = ()
+    namespace: str = DEFAULT_NAMESPACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedBatch:
+    """A batch with its job; ``resumed`` when an unfinished one that asks for the same goes on."""
+
+    batch: Batch
+    job: Job
+    resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What a batch cannot make, or could not, and why: the name of an error and its message."""
+
+    category: str
+    template: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEstimate:
+    """What a batch would cost, which items would fail at once, and how many jobs wait before it."""
+
+    items: int
+    pictures: int
+    inference_steps: int
+    failures: tuple[Failure, ...]
+    jobs_ahead: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemState:
+    """One item with all that belongs to it, as far as it is made."""
+
+    item: BatchItem
+    category: Category
+    template: Template
+    generation: Generation | None
+    images: tuple[GeneratedImage, ...]
+    failure: ItemFailure | None
+
+
+def plan_batch(records: Records, request: BatchRequest, code_revision: str) -> PlannedBatch:
+    """Queue a batch, or find the unfinished one that this would repeat.
+
+    Which version answers each category is settled now. A category that cannot be answered is a failure of its items,
+    and the others go on.
+
+    Raises:
+        InvalidInput: nothing to make, or more than a batch may have.
+        InvalidVariables, InvalidPrompt: the templates cannot be rendered with these variables.
+    """
+    request = _checked(request)
+    with records.transaction():
+        known = _unfinished(records, request)
+        if known:
+            return known
+        batch_id, job_id = new_id("bat"), new_id("job")
+        batch = Batch(
+            id=batch_id,
+            namespace=request.namespace,
+            sampling=request.sampling,
+            own_settings=tuple(sorted(request.own_settings)),
+            variables=tuple(sorted(request.variables.items())),
+            code_revision=code_revision,
+            job_id=job_id,
+            created_at=now(),
+        )
+        job = Job(id=job_id, kind=JobKind.BATCH, subject_id=batch_id, created_at=now())
+        records.add(job, batch)
+        for number, (category, template) in enumerate(_pairs(request)):
+            _add_item(records, request, batch, number, category, template)
+    return PlannedBatch(batch=batch, job=job, resumed=False)
+
+
+def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
+    """What ``plan_batch`` with the same request would lead to; nothing is recorded.
+
+    Raises:
+        InvalidInput, InvalidVariables, InvalidPrompt: as ``plan_batch``.
+    """
+    request = _checked(request)
+    failures: list[Failure] = []
+    for category, template in _pairs(request):
+        try:
+            _resolve(records, request, category, _rendered(request, category, template))
+        except _OURS:
+            raise
+        except PackshotError as error:
+            failures.append(
+                Failure(
+                    category=category.path, template=template.reference, error=type(error).__name__, message=str(error)
+                )
+            )
+    items = len(request.categories) * len(request.templates)
+    pictures = (items - len(failures)) * request.sampling.num_images
+    return BatchEstimate(
+        items=items,
+        pictures=pictures,
+        inference_steps=pictures * request.sampling.inference_steps,
+        failures=tuple(failures),
+        jobs_ahead=sum(len(records.find(Job, status=status)) for status in (JobStatus.QUEUED, JobStatus.RUNNING)),
+    )
+
+
+def run_batch(
+    job: Job, records: Records, blobs: Blobs, generator: Generator, *, report: ReportProgress, stop: Stop
+) -> None:
+    """Make what is missing of the pictures of ``job``, each exactly once, however often it is tried.
+
+    Raises:
+        Interrupted: ``stop()`` became true; what was made is kept.
+        StaleAttempt: another worker took over, or the job was canceled.
+        JobFailed: not one picture could be made.
+    """
+    batch = records.get(Batch, job.subject_id)
+    items = items_of(records, batch)
+    each = batch.sampling.num_images
+    total = len(items) * each
+    done = 0
+    for state in items:
+        made = {image.number for image in state.images}
+        for portion in portions(each) if state.generation and not state.failure else ():
+            if stop():
+                raise Interrupted(f"stopped after picture {done} of {total}")
+            if not made.issuperset(portion) and not _make(
+                records, blobs, generator, job, state, portion, _relayed(report, stop, done, total)
+            ):
+                break
+            done += len(portion)
+        done = (state.item.number + 1) * each
+        report(Progress(phase="pictures", step=done, num_steps=total))
+    items = items_of(records, batch)
+    if not any(state.images for state in items):
+        failed = failures_of(items)
+        raise JobFailed(f"none of its {len(items)} items could be made; the first: {failed[0].message}")
+
+
+def items_of(records: Records, batch: Batch) -> list[ItemState]:
+    """The items of ``batch`` in order."""
+    failures = {failure.item_id: failure for failure in records.find(ItemFailure, batch_id=batch.id)}
+    generations = {generation.id: generation for generation in records.find(Generation, job_id=batch.job_id)}
+    items = sorted(records.find(BatchItem, batch_id=batch.id), key=lambda item: item.number)
+    categories = {id_: records.get(Category, id_) for id_ in {item.category_id for item in items}}
+    templates = {id_: records.get(Template, id_) for id_ in {item.template_id for item in items}}
+    return [
+        ItemState(
+            item=item,
+            category=categories[item.category_id],
+            template=templates[item.template_id],
+            generation=generations[item.generation_id] if item.generation_id else None,
+            images=tuple(_images(records, item)),
+            failure=failures.get(item.id),
+        )
+        for item in items
+    ]
+
+
+def failures_of(items: Sequence[ItemState]) -> list[Failure]:
+    """What of a batch could not be made, in the order of its ``items``."""
+    return [
+        Failure(
+            category=state.category.path,
+            template=state.template.reference,
+            error=state.failure.error,
+            message=state.failure.message,
+        )
+        for state in items
+        if state.failure
+    ]
+
+
+def _images(records: Records, item: BatchItem) -> list[GeneratedImage]:
+    if item.generation_id is None:
+        return []
+    return sorted(records.find(GeneratedImage, generation_id=item.generation_id), key=lambda image: image.number)
+
+
+def _checked(request: BatchRequest) -> BatchRequest:
+    """``request`` with every category and template once, if all of it can be rendered."""
+    categories = list({category.id: category for category in request.categories}.values())
+    templates = list({template.id: template for template in request.templates}.values())
+    request = replace(request, categories=categories, templates=templates)
+    check_size(len(categories), len(templates), request.sampling)
+    check_used(request.variables, [template.scene for template in templates])
+    for category, template in _pairs(request):
+        _rendered(request, category, template)
+    return request
+
+
+def _pairs(request: BatchRequest) -> list[tuple[Category, Template]]:
+    """Category by category, so that each fine-tune is loaded once."""
+    return [(category, template) for category in request.categories for template in request.templates]
+
+
+def _rendered(request: BatchRequest, category: Category, template: Template) -> RenderedScene:
+    """``template`` for ``category``, with those of the variables that it has."""
+    names = {variable.name for variable in template.scene.variables}
+    return render_for(template, category, {name: value for name, value in request.variables.items() if name in names})
+
+
+def _resolve(records: Records, request: BatchRequest, category: Category, rendered: RenderedScene) -> ResolvedPrompt:
+    def no_base() -> BaseModelRef:
+        raise AssertionError("a rendered prompt always has a subject")
+
+    return resolve_prompt(records, rendered.prompt, bare_base=no_base, category=category, namespace=request.namespace)
+
+
+def _unfinished(records: Records, request: BatchRequest) -> PlannedBatch | None:
+    wanted = [(category.id, template.id) for category, template in _pairs(request)]
+    for batch in records.find(Batch, namespace=request.namespace):
+        job = records.get(Job, batch.job_id)
+        same = (batch.sampling, batch.own_settings, batch.variables) == (
+            request.sampling,
+            tuple(sorted(request.own_settings)),
+            tuple(sorted(request.variables.items())),
+        )
+        if same and not job.finished:
+            items = sorted(records.find(BatchItem, batch_id=batch.id), key=lambda item: item.number)
+            if [(item.category_id, item.template_id) for item in items] == wanted:
+                return PlannedBatch(batch=batch, job=job, resumed=True)
+    return None
+
+
+def _add_item(
+    records: Records, request: BatchRequest, batch: Batch, number: int, category: Category, template: Template
+) -> None:
+    rendered = _rendered(request, category, template)
+    item = BatchItem(
+        id=new_id("itm"),
+        batch_id=batch.id,
+        number=number,
+        category_id=category.id,
+        template_id=template.id,
+        generation_id=None,
+    )
+    try:
+        resolved = _resolve(records, request, category, rendered)
+    except _OURS:
+        raise
+    except PackshotError as error:
+        records.add(item, _failure(item, error))
+        return
+    generation = new_generation(
+        rendered.prompt,
+        resolved,
+        rendered.completing(request.sampling, request.own_settings),
+        batch.code_revision,
+        batch.namespace,
+        job_id=batch.job_id,
+        template=template,
+    )
+    records.add(generation, replace(item, generation_id=generation.id))
+
+
+def _failure(item: BatchItem, error: PackshotError) -> ItemFailure:
+    return ItemFailure(
+        id=new_id("fai"),
+        batch_id=item.batch_id,
+        item_id=item.id,
+        error=type(error).__name__,
+        message=str(error),
+        created_at=now(),
+    )
+
+
+def _make(
+    records: Records,
+    blobs: Blobs,
+    generator: Generator,
+    job: Job,
+    state: ItemState,
+    portion: range,
+    report: ReportProgress,
+) -> bool:
+    """Make and record the pictures of ``portion``; or record why not, and return False."""
+    assert state.generation
+    try:
+        images = make_images(
+            blobs, generator, state.generation, resolved_again(records, state.generation), report, numbers=portion
+        )
+    except _OURS:
+        raise
+    except PackshotError as error:
+        with records.transaction(fence=(job.id, job.attempt)):
+            records.add(_failure(state.item, error))
+        return False
+    with records.transaction(fence=(job.id, job.attempt)):
+        records.add(*images)
+    return True
+
+
+def _relayed(report: ReportProgress, stop: Stop, done: int, total: int) -> ReportProgress:
+    """Progress of the batch, told when the model tells of a portion; the place where a stop is noticed."""
+
+    def relay(progress: Progress) -> None:
+        report(Progress(phase="pictures", step=done, num_steps=total))
+        if stop():
+            raise Interrupted(f"stopped after picture {done} of {total}, at step {progress.step}")
+
+    return relay
