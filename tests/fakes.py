@@ -12,7 +12,7 @@ from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category, fold_look_alikes
 from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
-from packshot.domain.evaluation import Evaluation
+from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
@@ -47,6 +47,7 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
         ("compressed_from_id", FineTune),
     ),
     AliasEvent: (("category_id", Category), ("fine_tune_id", FineTune)),
+    EvaluationRun: (("fine_tune_id", FineTune), ("job_id", Job)),
     Evaluation: (("fine_tune_id", FineTune),),
     Template: (),
     Generation: (

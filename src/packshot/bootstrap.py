@@ -160,6 +160,7 @@ class Workspace:
     def handlers(self) -> dict[JobKind, Handler]:
         """What a worker does for each kind of job."""
         from packshot.services.batches import run_batch
+        from packshot.services.evaluation_jobs import run_evaluation
         from packshot.services.generation import run_generation
         from packshot.services.training import run_training
 
@@ -182,7 +183,15 @@ class Workspace:
         def make_batch(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_batch(job, self.records, self.blobs, self.generator, report=report, stop=stop)
 
-        return {JobKind.TRAINING: train, JobKind.GENERATION: generate, JobKind.BATCH: make_batch}
+        def evaluate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
+            run_evaluation(job, self.records, self.blobs, self.generator, self.judge, report=report, stop=stop)
+
+        return {
+            JobKind.TRAINING: train,
+            JobKind.GENERATION: generate,
+            JobKind.BATCH: make_batch,
+            JobKind.EVALUATION: evaluate,
+        }
 
     @cached_property
     def train_group(self) -> GroupHandler:

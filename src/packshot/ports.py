@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
-from packshot.domain.evaluation import Embedding, Evaluation
+from packshot.domain.evaluation import Embedding, Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
@@ -30,6 +30,7 @@ Record = (
     | BaseModelRef
     | TrainingRun
     | FineTune
+    | EvaluationRun
     | Evaluation
     | AliasEvent
     | Template

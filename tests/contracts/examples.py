@@ -7,7 +7,7 @@ from packshot.domain.access import ApiKey, AuditAction, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.errors import RefusalReason
-from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
+from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import (
@@ -188,6 +188,14 @@ EVALUATION = Evaluation(
     artifacts=(Artifact(name="sheet.png", sha256="3" * 64, num_bytes=12),),
     created_at=NOW,
 )
+EVALUATION_RUN = EvaluationRun(
+    id="evaluation-1",
+    fine_tune_id=FINE_TUNE.id,
+    images_per_scene=3,
+    seed=2**32 - 1,
+    job_id=JOB.id,
+    created_at=NOW,
+)
 TEMPLATE = Template(
     id="template-1",
     namespace="acme",
@@ -334,6 +342,7 @@ EVERYTHING: tuple[Record, ...] = (
     GENERATION,
     TEMPLATE,
     EVALUATION,
+    EVALUATION_RUN,
     EVENT,
     IMPORTED,
     FINE_TUNE,
@@ -365,6 +374,8 @@ ORPHANS: tuple[Record, ...] = (
     replace(EVENT, id="event without category", category_id="nobody"),
     replace(EVENT, id="event without fine-tune", number=9, fine_tune_id="nobody"),
     replace(EVALUATION, id="evaluation without fine-tune", fine_tune_id="nobody"),
+    replace(EVALUATION_RUN, id="evaluation run without fine-tune", fine_tune_id="nobody"),
+    replace(EVALUATION_RUN, id="evaluation run without job", job_id="nobody"),
     replace(GENERATION, id="generation without base", base_id="nobody"),
     replace(GENERATION, id="generation without fine-tune", fine_tune_id="nobody"),
     replace(GENERATION, id="generation without job", job_id="nobody"),

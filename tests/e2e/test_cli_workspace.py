@@ -26,6 +26,7 @@ from packshot.storage.records import SqlRecords
         ["references", "check", PATH],
         ["references", "freeze", PATH],
         ["base", "list"],
+        ["template", "list"],
         ["key", "list"],
         ["worker"],
     ],

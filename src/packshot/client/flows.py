@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from packshot.domain.errors import JobFailed, ServerUnusable
 from packshot.domain.jobs import JobStatus
 from packshot.web.problems import MEDIA_TYPE, Problem, error_of
-from packshot.web.schemas import BatchJob, GenerationJob, Page, Training
+from packshot.web.schemas import BatchJob, EvaluationJob, GenerationJob, Page, Training
 
 if TYPE_CHECKING:
     from packshot.client import AsyncClient, Client
@@ -26,7 +26,7 @@ MAX_PAUSE_S = 10
 
 P = ParamSpec("P")
 T = TypeVar("T")
-J = TypeVar("J", Training, GenerationJob, BatchJob)
+J = TypeVar("J", Training, GenerationJob, BatchJob, EvaluationJob)
 
 
 @dataclass(frozen=True, kw_only=True)

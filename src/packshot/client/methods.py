@@ -24,7 +24,7 @@ from packshot.services.models import Lineage
 from packshot.services.training import TrainingEstimate
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
-from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, GenerationJob, Page, References, Training
+from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, EvaluationJob, GenerationJob, Page, References, Training
 
 _line = TypeAdapter(ManifestLine)
 NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
@@ -118,6 +118,29 @@ class Methods:
     def evaluations(self, fine_tune_id: str) -> Flow[list[Evaluation]]:
         """The evaluations of a version, the oldest first."""
         return (yield from collect(Page[Evaluation], f"/v1/fine-tunes/{fine_tune_id}/evaluations"))
+
+    @Method
+    def evaluate(self, fine_tune_id: str, *, images_per_scene: int = 5, seed: int = 1000) -> Flow[EvaluationJob]:
+        """Queue an evaluation; see it through with ``wait_for_evaluation``."""
+        body = {"fine_tune_id": fine_tune_id, "images_per_scene": images_per_scene, "seed": seed}
+        return (yield from call(EvaluationJob, "POST", "/v1/evaluations", json=body))
+
+    @Method
+    def evaluation(self, evaluation_id: str) -> Flow[EvaluationJob]:
+        """Where an evaluation stands, and its scores once they are there."""
+        return (yield from call(EvaluationJob, "GET", f"/v1/evaluations/{evaluation_id}"))
+
+    @Method
+    def wait_for_evaluation(
+        self, evaluation_id: str, *, report: Callable[[EvaluationJob], None] = lambda _: None, poll_s: float = 1.0
+    ) -> Flow[EvaluationJob]:
+        """The evaluation once it has succeeded. JobFailed: it failed or was canceled."""
+        return (yield from wait(EvaluationJob, f"/v1/evaluations/{evaluation_id}", report, poll_s))
+
+    @Method
+    def cancel_evaluation(self, evaluation_id: str) -> Flow[EvaluationJob]:
+        """End an evaluation that waits or runs."""
+        return (yield from call(EvaluationJob, "POST", f"/v1/evaluations/{evaluation_id}/cancel"))
 
     @Method
     def promote(self, category: str, fine_tune_id: str, *, reason: str = "") -> Flow[AliasEvent]:

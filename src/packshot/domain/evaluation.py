@@ -12,8 +12,11 @@ from itertools import combinations
 from math import isfinite
 from statistics import fmean
 
+from packshot.domain.errors import InvalidInput
 from packshot.domain.models import Artifact
 from packshot.domain.references import MIN_IMAGES_TO_HOLD_OUT
+
+MAX_IMAGES_PER_SCENE = 50
 
 Embedding = tuple[float, ...]
 
@@ -120,6 +123,29 @@ class Evaluation:
     verdict: Verdict
     artifacts: tuple[Artifact, ...]
     created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRun:
+    """An evaluation that was asked for as a job; the ``Evaluation`` that comes of it has the same id."""
+
+    id: str
+    fine_tune_id: str
+    images_per_scene: int
+    seed: int
+    job_id: str
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        """Check every bound.
+
+        Raises:
+            InvalidInput: a value out of its range.
+        """
+        for name, low, high in (("images_per_scene", 1, MAX_IMAGES_PER_SCENE), ("seed", 0, 2**32 - 1)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
 
 
 def cosine(left: Embedding, right: Embedding) -> float:

@@ -17,6 +17,7 @@ class JobKind(StrEnum):
     TRAINING = "training"
     GENERATION = "generation"
     BATCH = "batch"
+    EVALUATION = "evaluation"
 
 
 class JobStatus(StrEnum):

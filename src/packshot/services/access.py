@@ -11,7 +11,7 @@ from packshot.domain.access import ApiKey, Caller, Reply, parse_scopes
 from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category, check_namespace
 from packshot.domain.errors import Conflict, IdempotencyKeyReused, InvalidInput, KeyRefused, NotFound
-from packshot.domain.evaluation import Evaluation
+from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.models import FineTune
 from packshot.domain.training import TrainingRun
@@ -19,7 +19,7 @@ from packshot.domain.webhooks import Webhook
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 
-Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook | Batch
+Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook | Batch | EvaluationRun
 O = TypeVar("O", bound=Owned)  # noqa: E741
 
 
@@ -91,7 +91,7 @@ def _namespace_of(records: Records, record: Owned) -> str:
             return record.namespace
         case TrainingRun() | FineTune():
             return records.get(Category, record.category_id).namespace
-        case Evaluation():
+        case Evaluation() | EvaluationRun():
             return _namespace_of(records, records.get(FineTune, record.fine_tune_id))
         case GeneratedImage():
             return records.get(Generation, record.generation_id).namespace

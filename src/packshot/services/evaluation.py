@@ -27,7 +27,7 @@ from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import class_prompt, with_article
 from packshot.imaging.sheets import Row, comparison_sheet
-from packshot.ports import Blobs, Generator, Judge, LoadedFineTune, Progress, Records
+from packshot.ports import Blobs, Fence, Generator, Judge, LoadedFineTune, Progress, Records
 from packshot.services.catalog import new_id, now
 from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import ReportProgress, no_report
@@ -89,8 +89,12 @@ def evaluate(
     suite: Suite | None = None,
     gate: Gate | None = None,
     report: ReportProgress = no_report,
+    evaluation_id: str | None = None,
+    fence: Fence | None = None,
 ) -> Evaluation:
     """Measure ``fine_tune`` against its bare base; the record, a JSON report and a sheet are kept.
+
+    As the work of a job it is recorded under the planned ``evaluation_id``, if the job's ``fence`` still holds.
 
     Nearest-category accuracy chooses among the live categories of the same class noun that have a frozen set; without
     any, among all other categories; without those, between the references and the bare base's class pictures.
@@ -98,6 +102,7 @@ def evaluate(
     Raises:
         NotFound: an imported fine-tune of a category that has no frozen reference set.
         CorruptArtifact, BaseModelRefused: what it needs cannot be loaded.
+        StaleAttempt: the ``fence`` does not hold any more; nothing was recorded.
     """
     suite, gate = suite or Suite(), gate or Gate()
     category = records.get(Category, fine_tune.category_id)
@@ -112,7 +117,7 @@ def evaluate(
     tuned_scores, bare_scores = (_score(each, photos, bare, centroids, category.path) for each in (tuned, bare))
     real = measure_real(photos.training_embeddings, photos.held_out_embeddings)
     evaluation = Evaluation(
-        id=new_id("eva"),
+        id=evaluation_id or new_id("eva"),
         fine_tune_id=fine_tune.id,
         judge_digest=judge.digest,
         seed=suite.seed,
@@ -128,7 +133,8 @@ def evaluate(
     sheet = _sheet(category, fine_tune, suite, photos, bare, tuned)
     artifacts = (_store(blobs, REPORT, _report(evaluation, suite)), _store(blobs, SHEET, sheet))
     evaluation = dataclasses.replace(evaluation, artifacts=artifacts)
-    records.add(evaluation)
+    with records.transaction(fence=fence):
+        records.add(evaluation)
     return evaluation
 
 

@@ -215,6 +215,18 @@ alias_event = Table(
     UniqueConstraint("category_id", "number"),
 )
 
+evaluation_run = Table(
+    "evaluation_run",
+    metadata,
+    _seq(),
+    _id(),
+    _points_at("fine_tune"),
+    Column("images_per_scene", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    _points_at("job"),
+    _time("created_at"),
+)
+
 evaluation = Table(
     "evaluation",
     metadata,

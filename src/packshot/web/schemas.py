@@ -5,6 +5,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.jobs import MAX_PRIORITY, JobStatus
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent
@@ -91,6 +92,29 @@ class Training(BaseModel):
     created_at: datetime
     finished_at: datetime | None
     urls: TrainingUrls
+
+
+class NewEvaluation(Input):
+    """A measurement of a fine-tune against its bare base, on the same prompts and seeds."""
+
+    fine_tune_id: str
+    images_per_scene: int = Field(default=5, description="1 to 50 pictures in each of the eight scenes.")
+    seed: int = Field(default=1000, description="Seed of the first picture in each scene.")
+
+
+class EvaluationJob(BaseModel):
+    """An evaluation and where it stands; ``evaluation`` is what came out of it."""
+
+    id: str
+    status: JobStatus
+    progress: float = Field(description="0 to 1, of the pictures that are being made.")
+    message: str
+    fine_tune_id: str
+    seed: int
+    evaluation: Evaluation | None
+    created_at: datetime
+    finished_at: datetime | None
+    urls: Urls
 
 
 class Promotion(Input):

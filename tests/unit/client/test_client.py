@@ -91,6 +91,10 @@ def test_the_whole_way_with_typed_results(platform, client, tmp_path):
     assert client.lineage(done.fine_tune_id).category == client.category(category.identifier).category
     platform.evaluated(done.fine_tune_id)
     assert len(client.evaluations(done.fine_tune_id)) == 1
+    with worker(platform):
+        asked = client.evaluate(done.fine_tune_id, images_per_scene=1)
+        measured = client.wait_for_evaluation(asked.id, poll_s=0.01)
+    assert measured.evaluation in client.evaluations(done.fine_tune_id)
     assert [base.source for base in client.bases()] == ["embedded"]
 
 

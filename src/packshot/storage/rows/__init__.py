@@ -9,7 +9,7 @@ from sqlalchemy import Table
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
-from packshot.domain.evaluation import Evaluation
+from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job
 from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
@@ -51,6 +51,7 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         _shape(TrainingRun, tables.training_run, results.training_run_to_row, results.training_run_from_row),
         _shape(FineTune, tables.fine_tune, results.fine_tune_to_row, results.fine_tune_from_row),
         _shape(AliasEvent, tables.alias_event, results.alias_event_to_row, results.alias_event_from_row),
+        _shape(EvaluationRun, tables.evaluation_run, results.evaluation_run_to_row, results.evaluation_run_from_row),
         _shape(Evaluation, tables.evaluation, results.evaluation_to_row, results.evaluation_from_row),
         _shape(Template, tables.template, templates.template_to_row, templates.template_from_row),
         _shape(Generation, tables.generation, results.generation_to_row, results.generation_from_row),

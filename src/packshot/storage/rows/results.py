@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from packshot.domain.evaluation import Evaluation, Outcome, Scores, Verdict
+from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, Import, SourceFile
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
@@ -80,6 +80,23 @@ def alias_event_from_row(row: Row) -> AliasEvent:
         fine_tune_id=row["fine_tune_id"],
         action=AliasAction(row["action"]),
         reason=row["reason"],
+        created_at=text_to_time(row["created_at"]),
+    )
+
+
+def evaluation_run_to_row(run: EvaluationRun) -> Row:
+    """Field by field."""
+    return {**vars(run), "created_at": time_to_text(run.created_at)}
+
+
+def evaluation_run_from_row(row: Row) -> EvaluationRun:
+    """The inverse of ``evaluation_run_to_row``."""
+    return EvaluationRun(
+        id=row["id"],
+        fine_tune_id=row["fine_tune_id"],
+        images_per_scene=row["images_per_scene"],
+        seed=row["seed"],
+        job_id=row["job_id"],
         created_at=text_to_time(row["created_at"]),
     )
 

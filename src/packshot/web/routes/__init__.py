@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from packshot.web.routes import (
     batches,
     categories,
+    evaluations,
     generations,
     models,
     openai,
@@ -20,6 +21,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     references.router,
     trainings.router,
     models.router,
+    evaluations.router,
     templates.router,
     generations.router,
     batches.router,

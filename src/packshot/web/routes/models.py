@@ -1,4 +1,4 @@
-"""``/v1/fine-tunes``, ``/v1/evaluations`` and ``/v1/bases``: what was trained, how it did, and on what."""
+"""``/v1/fine-tunes`` and ``/v1/bases``: what was trained, how it did, and on what."""
 
 from typing import Annotated
 
@@ -45,12 +45,6 @@ def get_fine_tune_lineage(fine_tune: Version, call: MayRead) -> Lineage:
 def list_evaluations(fine_tune: Version, call: MayRead, pages: Pages) -> Page[Evaluation]:
     """The evaluations of a version, the oldest first."""
     return pages.page(call.records.find(Evaluation, fine_tune_id=fine_tune.id))
-
-
-@router.get("/evaluations/{evaluation_id}", tags=["evaluations"])
-def get_evaluation(evaluation_id: str, call: MayRead) -> Evaluation:
-    """One evaluation with scores, verdict and reasons."""
-    return owned(call.records, Evaluation, evaluation_id, call.namespace)
 
 
 @router.get("/bases", tags=["bases"])

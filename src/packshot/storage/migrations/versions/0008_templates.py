@@ -1,4 +1,4 @@
-"""Scene templates, generations whose prompt was rendered from one, and batches.
+"""Scene templates, generations whose prompt was rendered from one, batches, evaluations as jobs.
 
 Revision ID: 0008
 """
@@ -37,6 +37,22 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_generation_template_id"), "generation", ["template_id"], unique=False)
     _create_batches()
+    op.create_table(
+        "evaluation_run",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("fine_tune_id", sa.String(length=64), nullable=False),
+        sa.Column("images_per_scene", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["fine_tune_id"], ["fine_tune.id"], name=op.f("fk_evaluation_run_fine_tune_id")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_evaluation_run_job_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_evaluation_run")),
+        sa.UniqueConstraint("id", name=op.f("uq_evaluation_run_id")),
+    )
+    for column in ("fine_tune_id", "job_id"):
+        op.create_index(op.f(f"ix_evaluation_run_{column}"), "evaluation_run", [column], unique=False)
 
 
 def _create_batches() -> None:

@@ -1,0 +1,100 @@
+"""Use cases of evaluation as a job: plan one, carry it out exactly once."""
+
+from dataclasses import dataclass
+
+from packshot.domain.catalog import Category
+from packshot.domain.errors import Interrupted
+from packshot.domain.evaluation import Evaluation, EvaluationRun
+from packshot.domain.jobs import Job, JobKind
+from packshot.domain.models import FineTune
+from packshot.ports import Blobs, Generator, Judge, Progress, Records
+from packshot.services.catalog import new_id, now
+from packshot.services.evaluation import Suite, evaluate
+from packshot.services.jobs import ReportProgress, Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEvaluation:
+    """A planned evaluation with its job; ``resumed`` when an unfinished one that asks for the same goes on."""
+
+    run: EvaluationRun
+    job: Job
+    resumed: bool
+
+
+def plan_evaluation(records: Records, fine_tune: FineTune, *, images_per_scene: int, seed: int) -> PlannedEvaluation:
+    """Queue an evaluation of ``fine_tune``, or find the unfinished one that this would repeat.
+
+    Raises:
+        InvalidInput: pictures or seed out of bounds.
+    """
+    run_id = new_id("eva")
+    job = Job(id=new_id("job"), kind=JobKind.EVALUATION, subject_id=run_id, created_at=now())
+    run = EvaluationRun(
+        id=run_id,
+        fine_tune_id=fine_tune.id,
+        images_per_scene=images_per_scene,
+        seed=seed,
+        job_id=job.id,
+        created_at=now(),
+    )
+    with records.transaction():
+        for same in records.find(
+            EvaluationRun, fine_tune_id=fine_tune.id, images_per_scene=images_per_scene, seed=seed
+        ):
+            known = records.get(Job, same.job_id)
+            if not known.finished:
+                return PlannedEvaluation(run=same, job=known, resumed=True)
+        records.add(job, run)
+    return PlannedEvaluation(run=run, job=job, resumed=False)
+
+
+def run_evaluation(
+    job: Job,
+    records: Records,
+    blobs: Blobs,
+    generator: Generator,
+    judge: Judge,
+    *,
+    report: ReportProgress,
+    stop: Stop,
+) -> Evaluation:
+    """Carry out the evaluation of ``job``: recorded exactly once, however often it is tried.
+
+    Raises:
+        Interrupted: ``stop()`` became true; nothing is kept, as an evaluation is one measurement.
+        StaleAttempt: another worker took over, or the job was canceled; nothing was recorded.
+        CorruptArtifact, BaseModelRefused, JudgeUnusable: what it needs cannot be loaded.
+    """
+    run = records.get(EvaluationRun, job.subject_id)
+    known = records.find(Evaluation, id=run.id)
+    if known:
+        return known[0]
+
+    def checked(progress: Progress) -> None:
+        report(progress)
+        if stop():
+            raise Interrupted(f"stopped at {progress.phase}, step {progress.step} of {progress.num_steps}")
+
+    return evaluate(
+        records,
+        blobs,
+        generator,
+        judge,
+        records.get(FineTune, run.fine_tune_id),
+        suite=Suite(images_per_scene=run.images_per_scene, seed=run.seed),
+        report=checked,
+        evaluation_id=run.id,
+        fence=(job.id, job.attempt),
+    )
+
+
+def evaluations_in(records: Records, namespace: str) -> list[Evaluation | EvaluationRun]:
+    """Every evaluation of a namespace, the oldest first: those that were planned as jobs as their plans."""
+    planned: dict[str, Evaluation | EvaluationRun] = {}
+    made: dict[str, Evaluation | EvaluationRun] = {}
+    for category in records.find(Category, namespace=namespace):
+        for fine_tune in records.find(FineTune, category_id=category.id):
+            made |= {each.id: each for each in records.find(Evaluation, fine_tune_id=fine_tune.id)}
+            planned |= {each.id: each for each in records.find(EvaluationRun, fine_tune_id=fine_tune.id)}
+    return sorted((made | planned).values(), key=lambda each: (each.created_at, each.id))

@@ -1,0 +1,100 @@
+"""``/v1/evaluations``: measure fine-tunes, and what came of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from packshot.domain.errors import Conflict
+from packshot.domain.evaluation import Evaluation, EvaluationRun
+from packshot.domain.jobs import Job, JobStatus
+from packshot.domain.models import FineTune
+from packshot.ports import Records
+from packshot.services.access import owned
+from packshot.services.evaluation_jobs import evaluations_in, plan_evaluation
+from packshot.services.jobs import cancel
+from packshot.web.replies import Idempotent, MayRead, MayTrain, Pages
+from packshot.web.schemas import EvaluationJob, NewEvaluation, Page, Urls
+
+router = APIRouter(prefix="/evaluations", tags=["evaluations"])
+
+
+def _evaluation(evaluation_id: str, call: MayRead) -> Evaluation | EvaluationRun:
+    if call.records.find(EvaluationRun, id=evaluation_id):
+        return owned(call.records, EvaluationRun, evaluation_id, call.namespace)
+    return owned(call.records, Evaluation, evaluation_id, call.namespace)
+
+
+Asked = Annotated[Evaluation | EvaluationRun, Depends(_evaluation)]
+
+
+@router.post("", status_code=202, response_model=EvaluationJob)
+def start_evaluation(body: NewEvaluation, call: MayTrain, once: Idempotent) -> Response:
+    """Queue a measurement of a fine-tune against its bare base.
+
+    The same request while that evaluation is unfinished gives the same evaluation.
+    """
+    fine_tune = owned(call.records, FineTune, body.fine_tune_id, call.namespace)
+
+    def act() -> EvaluationJob:
+        planned = plan_evaluation(call.records, fine_tune, images_per_scene=body.images_per_scene, seed=body.seed)
+        return _state(call.records, planned.run)
+
+    return once(body, act, status=202)
+
+
+@router.get("", name="list_evaluation_jobs")
+def list_all(call: MayRead, pages: Pages) -> Page[EvaluationJob]:
+    """The evaluations of the namespace, the oldest first."""
+    page = pages.page(evaluations_in(call.records, call.namespace))
+    return Page(items=[_state(call.records, each) for each in page.items], next=page.next)
+
+
+@router.get("/{evaluation_id}")
+def get_evaluation(evaluation: Asked, call: MayRead) -> EvaluationJob:
+    """Where an evaluation stands, and its scores, verdict and reasons once they are there."""
+    return _state(call.records, evaluation)
+
+
+@router.post("/{evaluation_id}/cancel", response_model=EvaluationJob)
+def cancel_evaluation(evaluation: Asked, call: MayTrain, once: Idempotent) -> Response:
+    """End an evaluation that waits or runs."""
+
+    def act() -> EvaluationJob:
+        if isinstance(evaluation, Evaluation):
+            raise Conflict(f"{evaluation.id} has ended already")
+        cancel(call.records, evaluation.job_id)
+        return _state(call.records, evaluation)
+
+    return once("", act)
+
+
+def _state(records: Records, asked: Evaluation | EvaluationRun) -> EvaluationJob:
+    here = f"/v1/evaluations/{asked.id}"
+    urls = Urls(get=here, cancel=f"{here}/cancel")
+    if isinstance(asked, Evaluation):
+        return EvaluationJob(
+            id=asked.id,
+            status=JobStatus.SUCCEEDED,
+            progress=1.0,
+            message="",
+            fine_tune_id=asked.fine_tune_id,
+            seed=asked.seed,
+            evaluation=asked,
+            created_at=asked.created_at,
+            finished_at=asked.created_at,
+            urls=urls,
+        )
+    job = records.get(Job, asked.job_id)
+    made = records.find(Evaluation, id=asked.id)
+    return EvaluationJob(
+        id=asked.id,
+        status=job.status,
+        progress=job.progress,
+        message=job.message,
+        fine_tune_id=asked.fine_tune_id,
+        seed=asked.seed,
+        evaluation=made[0] if made else None,
+        created_at=asked.created_at,
+        finished_at=job.finished_at,
+        urls=urls,
+    )

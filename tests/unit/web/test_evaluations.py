@@ -1,0 +1,74 @@
+"""Evaluations over HTTP: asked for, made by a worker, found."""
+
+import pytest
+
+from packshot.domain.evaluation import Evaluation, EvaluationRun
+
+
+def start(platform, fine_tune_id: str, status: int = 202, **change: object):
+    body = {"fine_tune_id": fine_tune_id, "images_per_scene": 1, **change}
+    return platform.call("POST", "/v1/evaluations", json=body, status=status)
+
+
+def test_an_evaluation_from_request_to_verdict(platform):
+    fine_tune_id = platform.serving()
+    asked = start(platform, fine_tune_id, seed=7)
+    assert (asked["status"], asked["evaluation"], asked["seed"]) == ("queued", None, 7)
+    assert start(platform, fine_tune_id, seed=7)["id"] == asked["id"]
+    platform.work()
+    done = platform.call("GET", asked["urls"]["get"])
+    assert (done["status"], done["progress"]) == ("succeeded", 1.0)
+    evaluation = done["evaluation"]
+    assert (evaluation["id"], evaluation["fine_tune_id"], evaluation["seed"]) == (asked["id"], fine_tune_id, 7)
+    assert evaluation["verdict"]["outcome"] in ("passed", "review", "rejected")
+    listed = platform.call("GET", f"/v1/fine-tunes/{fine_tune_id}/evaluations")["items"]
+    assert listed == [evaluation]
+    assert start(platform, fine_tune_id, seed=7)["id"] != asked["id"]
+
+
+def test_the_list_has_what_was_asked_for_and_what_was_made_elsewhere(platform):
+    fine_tune_id = platform.serving()
+    elsewhere = platform.evaluated(fine_tune_id)
+    asked = start(platform, fine_tune_id)
+    page = platform.call("GET", "/v1/evaluations", params={"limit": 1})
+    assert [(each["id"], each["status"]) for each in page["items"]] == [(elsewhere, "succeeded")]
+    rest = platform.call("GET", "/v1/evaluations", params={"cursor": page["next"]})
+    assert ([each["id"] for each in rest["items"]], rest["next"]) == ([asked["id"]], None)
+    platform.work()
+    listed = platform.call("GET", "/v1/evaluations")["items"]
+    assert [each["status"] for each in listed] == ["succeeded", "succeeded"]
+    assert platform.call("POST", f"/v1/evaluations/{elsewhere}/cancel", status=409)["type"] == "/problems/conflict"
+
+
+def test_a_waiting_evaluation_can_be_canceled(platform):
+    asked = start(platform, platform.serving())
+    assert platform.call("POST", asked["urls"]["cancel"])["status"] == "canceled"
+    platform.work()
+    assert platform.call("GET", asked["urls"]["get"])["evaluation"] is None
+    assert platform.space.records.find(Evaluation) == []
+
+
+def test_an_evaluation_that_failed_says_why(platform):
+    asked = start(platform, platform.serving())
+    platform.space.generator.failure = MemoryError("no room")
+    platform.work()
+    failed = platform.call("GET", asked["urls"]["get"])
+    assert (failed["status"], failed["message"]) == ("failed", "MemoryError: no room")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "type_"),
+    [
+        ({"fine_tune_id": "ft_nobody"}, 404, "not-found"),
+        ({"images_per_scene": 0}, 422, "invalid-input"),
+        ({"images_per_scene": 51}, 422, "invalid-input"),
+        ({"seed": -1}, 422, "invalid-input"),
+        ({"scenes": 3}, 422, "malformed-request"),
+    ],
+    ids=str,
+)
+def test_an_evaluation_that_cannot_be_is_refused(platform, change, status, type_):
+    fine_tune_id = platform.serving()
+    refused = start(platform, **{"fine_tune_id": fine_tune_id, "status": status, **change})
+    assert refused["type"] == f"/problems/{type_}"
+    assert platform.space.records.find(EvaluationRun) == []
