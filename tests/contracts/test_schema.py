@@ -24,11 +24,14 @@ from contracts.examples import (
 )
 
 from packshot.domain.access import AuditEntry, Quota
+from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
+from packshot.domain.evaluation import EvaluationRun
 from packshot.domain.generation import Generation
 from packshot.domain.jobs import Job
 from packshot.domain.models import FineTune
+from packshot.domain.templates import Template
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import Record
@@ -172,9 +175,12 @@ def fill_older(file: Path, tmp_path: Path, tables: tuple[str, ...], records: tup
             )
 
 
-LATER = (Usage, AuditEntry, Quota, Webhook, Delivery)
+LATER = (Usage, AuditEntry, Quota, Webhook, Delivery, Template, Batch, BatchItem, ItemFailure, EvaluationRun)
+OLDER_GENERATION = replace(GENERATION, template_id=None)
 TRAINED = tuple(
-    record for record in EVERYTHING if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED)
+    OLDER_GENERATION if record is GENERATION else record
+    for record in EVERYTHING
+    if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED)
 )
 TO_FINE_TUNES = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
 

@@ -99,7 +99,7 @@ def _text(report: "UsageReport") -> str:
     rows = [
         [name, path, str(cost.num_images), str(cost.num_steps), f"{cost.seconds:.1f}", f"{cost.cost:.2f}"]
         for name, path, cost in (
-            *((each.namespace, each.path or "(bare base)", each.usage) for each in report.categories),
+            *((each.namespace, each.path or "(none, or several)", each.usage) for each in report.categories),
             ("total", "", report.total),
         )
     ]

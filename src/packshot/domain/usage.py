@@ -11,7 +11,8 @@ class Usage:
     """What one attempt at a job took and gave, also one that failed or was interrupted.
 
     ``status`` is how it left its job; ``num_steps`` counts steps of training. No ``job_id`` = made at once, without the
-    queue; no ``category_id`` = pictures of a bare base.
+    queue; no ``category_id`` = pictures of a bare base, or
+    a batch of several categories.
     """
 
     id: str

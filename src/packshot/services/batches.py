@@ -1,6 +1,6 @@
 """Use cases of batches: plan one as a job, make its pictures portion by portion, tell how it stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from packshot.domain.batches import Batch, BatchItem, ItemFailure, check_size, portions
@@ -79,11 +79,18 @@ class ItemState:
     failure: ItemFailure | None
 
 
-def plan_batch(records: Records, request: BatchRequest, code_revision: str) -> PlannedBatch:
+def plan_batch(
+    records: Records,
+    request: BatchRequest,
+    code_revision: str,
+    *,
+    priority: int = 0,
+    admit: Callable[[], None] = lambda: None,
+) -> PlannedBatch:
     """Queue a batch, or find the unfinished one that this would repeat.
 
     Which version answers each category is settled now. A category that cannot be answered is a failure of its items,
-    and the others go on.
+    and the others go on. ``admit`` is called before a job is added, and may refuse it by raising.
 
     Raises:
         InvalidInput: nothing to make, or more than a batch may have.
@@ -94,6 +101,7 @@ def plan_batch(records: Records, request: BatchRequest, code_revision: str) -> P
         known = _unfinished(records, request)
         if known:
             return known
+        admit()
         batch_id, job_id = new_id("bat"), new_id("job")
         batch = Batch(
             id=batch_id,
@@ -105,7 +113,14 @@ def plan_batch(records: Records, request: BatchRequest, code_revision: str) -> P
             job_id=job_id,
             created_at=now(),
         )
-        job = Job(id=job_id, kind=JobKind.BATCH, subject_id=batch_id, created_at=now())
+        job = Job(
+            id=job_id,
+            kind=JobKind.BATCH,
+            subject_id=batch_id,
+            namespace=request.namespace,
+            priority=priority,
+            created_at=now(),
+        )
         records.add(job, batch)
         for number, (category, template) in enumerate(_pairs(request)):
             _add_item(records, request, batch, number, category, template)

@@ -1,5 +1,6 @@
 """Use cases of evaluation as a job: plan one, carry it out exactly once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from packshot.domain.catalog import Category
@@ -22,14 +23,32 @@ class PlannedEvaluation:
     resumed: bool
 
 
-def plan_evaluation(records: Records, fine_tune: FineTune, *, images_per_scene: int, seed: int) -> PlannedEvaluation:
+def plan_evaluation(
+    records: Records,
+    fine_tune: FineTune,
+    *,
+    images_per_scene: int,
+    seed: int,
+    priority: int = 0,
+    admit: Callable[[], None] = lambda: None,
+) -> PlannedEvaluation:
     """Queue an evaluation of ``fine_tune``, or find the unfinished one that this would repeat.
+
+    The job takes the turns of the category's namespace. ``admit`` is called before it is added, and may refuse it by
+    raising.
 
     Raises:
         InvalidInput: pictures or seed out of bounds.
     """
     run_id = new_id("eva")
-    job = Job(id=new_id("job"), kind=JobKind.EVALUATION, subject_id=run_id, created_at=now())
+    job = Job(
+        id=new_id("job"),
+        kind=JobKind.EVALUATION,
+        subject_id=run_id,
+        namespace=records.get(Category, fine_tune.category_id).namespace,
+        priority=priority,
+        created_at=now(),
+    )
     run = EvaluationRun(
         id=run_id,
         fine_tune_id=fine_tune.id,
@@ -45,6 +64,7 @@ def plan_evaluation(records: Records, fine_tune: FineTune, *, images_per_scene: 
             known = records.get(Job, same.job_id)
             if not known.finished:
                 return PlannedEvaluation(run=same, job=known, resumed=True)
+        admit()
         records.add(job, run)
     return PlannedEvaluation(run=run, job=job, resumed=False)
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from packshot.domain.errors import Conflict, Interrupted, JobFailed, PackshotError, StaleAttempt
@@ -234,14 +234,15 @@ def _outcome(job: Job, error: Exception | None) -> tuple[JobStatus, str]:
 
 def _end(records: Records, job: Job, status: JobStatus, message: str, num_steps: int, seconds: float) -> Job:
     """``job`` after this attempt; what that took is recorded also where the attempt has lost its lease."""
+    usage = usage_of(records, job, status, num_steps=num_steps, seconds=seconds)
     try:
         with records.transaction(fence=(job.id, job.attempt)):
             ended = finish(records.get(Job, job.id), status, now(), message)
-            records.add(usage_of(records, job, status, num_steps=num_steps, seconds=seconds))
+            records.add(usage)
             records.replace(ended)
             announce(records, ended)
     except StaleAttempt:
-        records.add(usage_of(records, job, JobStatus.CANCELED, num_steps=num_steps, seconds=seconds))
+        records.add(replace(usage, status=JobStatus.CANCELED))
         return records.get(Job, job.id)
     return ended
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from packshot.domain.catalog import Category
+from packshot.domain.evaluation import EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import FineTune
@@ -17,7 +18,7 @@ _SUMS = ("num_images", "num_steps", "seconds")
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryUsage:
-    """What a category cost its team; no ``category`` = pictures of a bare base."""
+    """What a category cost its team; no ``category`` = pictures of a bare base, and batches of several categories."""
 
     namespace: str
     category: str | None
@@ -36,10 +37,10 @@ class UsageReport:
 
 
 def usage_of(records: Records, job: Job, status: JobStatus, *, num_steps: int, seconds: float) -> Usage:
-    """What the attempt at ``job`` that left it in ``status`` took and gave."""
+    """What the attempt at ``job`` that left it in ``status`` took and gave: the pictures that none before it gave."""
     generations = records.find(Generation, job_id=job.id)
     category = _category_of(records, job, generations)
-    made = generations if status is JobStatus.SUCCEEDED else []
+    made = sum(len(records.find(GeneratedImage, generation_id=each.id)) for each in generations)
     return Usage(
         id=new_id("use"),
         namespace=category.namespace if category else generations[0].namespace if generations else job.namespace,
@@ -47,7 +48,7 @@ def usage_of(records: Records, job: Job, status: JobStatus, *, num_steps: int, s
         job_id=job.id,
         kind=job.kind,
         status=status,
-        num_images=sum(len(records.find(GeneratedImage, generation_id=each.id)) for each in made),
+        num_images=made - sum(each.num_images for each in records.find(Usage, job_id=job.id)),
         num_steps=num_steps,
         seconds=seconds,
         created_at=now(),
@@ -71,13 +72,14 @@ def usage_at_once(generation: Generation, fine_tune: FineTune | None, *, num_ima
 
 
 def _category_of(records: Records, job: Job, generations: list[Generation]) -> Category | None:
+    """The one category that ``job`` is about."""
     runs = records.find(TrainingRun, job_id=job.id)
     if runs:
         return records.get(Category, runs[0].category_id)
-    fine_tune_id = generations[0].fine_tune_id if generations else None
-    if fine_tune_id is None:
-        return None
-    return records.get(Category, records.get(FineTune, fine_tune_id).category_id)
+    answering = {each.fine_tune_id for each in (*generations, *records.find(EvaluationRun, job_id=job.id))}
+    ids = {records.get(FineTune, id_).category_id if id_ else None for id_ in answering}
+    (only,) = ids if len(ids) == 1 else (None,)
+    return records.get(Category, only) if only else None
 
 
 def report_usage(

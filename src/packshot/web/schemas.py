@@ -100,6 +100,7 @@ class NewEvaluation(Input):
     fine_tune_id: str
     images_per_scene: int = Field(default=5, description="1 to 50 pictures in each of the eight scenes.")
     seed: int = Field(default=1000, description="Seed of the first picture in each scene.")
+    priority: int = Priority
 
 
 class EvaluationJob(BaseModel):
@@ -260,6 +261,7 @@ class NewBatch(Input):
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
+    priority: int = Priority
     dry_run: bool = Field(default=False, description="Check everything and estimate the cost; nothing is recorded.")
 
 

@@ -24,6 +24,7 @@ from packshot.domain.generation import GeneratedImage, Generation, SamplingSetti
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.models import FineTune
 from packshot.domain.templates import Template, parse_scene
+from packshot.domain.usage import Usage
 from packshot.services.batches import BatchRequest, estimate_batch, failures_of, items_of, plan_batch
 from packshot.services.catalog import retire_category
 from packshot.services.jobs import cancel, check_succeeded, work_on_one
@@ -345,3 +346,23 @@ def test_the_sheet_shows_what_is_made_and_leaves_the_rest_empty(studio):
         ]
     assert changed
     assert min(y for _, y in changed) > after.height // 2 - 40
+
+
+def test_pictures_that_an_interrupted_attempt_kept_are_counted_once(studio):
+    made = plan(studio)
+    stopped: list[bool] = []
+    job = work_on_one(
+        studio.records,
+        studio.handlers,
+        job_id=made.job_id,
+        report=lambda progress: stopped.append(True) if progress.step else None,
+        stop=lambda: bool(stopped),
+    )
+    assert job
+    assert job.status is JobStatus.QUEUED
+    work_on_one(studio.records, studio.handlers, job_id=made.job_id)
+    noted = studio.records.find(Usage, job_id=made.job_id)
+    assert [each.status for each in noted] == [JobStatus.QUEUED, JobStatus.SUCCEEDED]
+    assert all(each.num_images for each in noted)
+    assert sum(each.num_images for each in noted) == len(items_of(studio.records, made)) * 2
+    assert {each.category_id for each in noted} == {None}

@@ -5,6 +5,7 @@ from api import IDENTIFIER, PROMPT, platform_in
 
 from packshot.domain.access import AuditAction, AuditEntry
 from packshot.domain.jobs import Job, JobStatus
+from packshot.domain.usage import Usage
 from packshot.services.catalog import add_category
 from packshot.services.jobs import work_on_one
 from packshot.services.limits import RequestRates, set_quota
@@ -205,3 +206,29 @@ def test_the_settings_are_the_quota_of_whoever_has_none(tmp_path):
         register_base(platform.space.records, platform.space.bases.describe("embedded"))
         assert [ask(platform).status_code for _ in range(6)] == [202, 429, 429, 429, 429, 429]
         assert ask(platform).json()["type"] == "/problems/rate-limited"
+
+
+def test_every_route_that_queues_jobs_counts_against_the_quota_and_is_the_teams_own(platform):
+    fine_tune_id = platform.serving()
+    platform.call("POST", "/v1/templates", json={"name": "plain"}, status=201)
+    asked = {
+        "/v1/batches": {"categories": [IDENTIFIER], "templates": ["plain"], "priority": 2},
+        "/v1/evaluations": {"fine_tune_id": fine_tune_id, "images_per_scene": 1, "priority": 2},
+        "/v1/trainings": {"category": IDENTIFIER, "config": {"steps": 4}, "priority": 2},
+        "/v1/generations": {"prompt": PROMPT, "priority": 2},
+    }
+    quota(platform, jobs=len(asked))
+    first = {path: platform.call("POST", path, json=body, status=202)["id"] for path, body in asked.items()}
+    waiting = platform.space.records.find(Job, status=JobStatus.QUEUED)
+    assert [(job.namespace, job.priority) for job in waiting] == [("acme", 2)] * len(asked)
+    del asked["/v1/generations"]  # asked for again, it is another
+    for path, body in asked.items():
+        assert platform.call("POST", path, json=body, status=202)["id"] == first[path]
+        other = {"config": {"steps": 5}} if "config" in body else {"seed": 5}
+        assert platform.call("POST", path, json=body | other, status=429)["type"] == "/problems/quota-exceeded"
+    platform.work()
+    assert {each.job_id for each in platform.space.records.find(Usage)} == {
+        job.id for job in platform.space.records.find(Job)
+    }
+    (row,) = platform.call("GET", "/v1/usage")["categories"]
+    assert (row["category"], row["usage"]["num_images"], row["usage"]["num_steps"]) == (IDENTIFIER, 2, 7)

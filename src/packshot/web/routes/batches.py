@@ -55,7 +55,8 @@ def start_batch(body: NewBatch, call: MayGenerate, once: Idempotent) -> Response
         return once(body, lambda: estimate_batch(call.records, request))
 
     def act() -> BatchJob:
-        return _state(call.records, plan_batch(call.records, request, code_revision()).batch)
+        planned = plan_batch(call.records, request, code_revision(), priority=body.priority, admit=call.check_room)
+        return _state(call.records, planned.batch)
 
     return once(body, act, status=202)
 

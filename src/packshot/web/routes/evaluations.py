@@ -36,7 +36,14 @@ def start_evaluation(body: NewEvaluation, call: MayTrain, once: Idempotent) -> R
     fine_tune = owned(call.records, FineTune, body.fine_tune_id, call.namespace)
 
     def act() -> EvaluationJob:
-        planned = plan_evaluation(call.records, fine_tune, images_per_scene=body.images_per_scene, seed=body.seed)
+        planned = plan_evaluation(
+            call.records,
+            fine_tune,
+            images_per_scene=body.images_per_scene,
+            seed=body.seed,
+            priority=body.priority,
+            admit=call.check_room,
+        )
         return _state(call.records, planned.run)
 
     return once(body, act, status=202)
