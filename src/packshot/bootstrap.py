@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Self
 from packshot import __version__
 from packshot.domain.errors import PackshotError, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.jobs import JobKind
-from packshot.ports import BaseModels, Blobs, Executor, Exporter, Generator, Importer, Judge, Poster, Trainer
+from packshot.ports import (
+    BaseModels,
+    Blobs,
+    Compressor,
+    Executor,
+    Exporter,
+    Generator,
+    Importer,
+    Judge,
+    Poster,
+    Trainer,
+)
 from packshot.services.jobs import GroupHandler, Handler
 from packshot.services.limits import Limits
 from packshot.settings import Settings, parse_networks
@@ -92,6 +103,13 @@ class Workspace:
         from packshot.diffusion.exporter import DiffusersExporter
 
         return DiffusersExporter(self._diffusers_bases)
+
+    @cached_property
+    def compressor(self) -> Compressor:
+        """Makes full fine-tunes small."""
+        from packshot.diffusion.compressor import DiffusersCompressor
+
+        return DiffusersCompressor(self._diffusers_bases)
 
     @cached_property
     def importer(self) -> Importer:

@@ -19,7 +19,7 @@ from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.templates import Template
-from packshot.domain.training import Method, TrainingConfig, TrainingRun
+from packshot.domain.training import Method, MixedPrecision, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 
@@ -262,6 +262,28 @@ class Exporter(Protocol):
         """Write the files, whose names begin with ``title`` where the layout leaves that free; returns their paths.
 
         Raises InvalidInput where the layout has no place for the method.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedWeights:
+    """A smaller file of a full fine-tune. ``relative_error`` is the share of what was learned that it leaves out."""
+
+    method: Method
+    weights: bytes
+    relative_error: float
+
+
+class Compressor(Protocol):
+    """Makes full fine-tunes small."""
+
+    def compress(
+        self, base: BaseModelRef, fine_tune: LoadedFineTune, *, rank: int, delta: MixedPrecision
+    ) -> CompressedWeights:
+        """An adapter of at most ``rank``, or with a ``delta`` of bf16 or fp16 every difference in those floats.
+
+        Raises InvalidInput where it is no full fine-tune.
         """
         ...
 

@@ -177,6 +177,23 @@ def test_a_bad_configuration_is_wrong_usage_and_records_nothing(ready, models, s
     assert ready.stored() == before
 
 
+def test_a_full_fine_tune_is_stored_smaller_and_serves(ready, models, tmp_path):
+    train(ready, models, "--method", "full")
+    whole, smaller = f"{PATH}@1", f"{PATH}@2"
+    report = ready("compress", whole, "--rank", 1, "--json").json["compression"]
+    assert report["num_bytes"] < report["num_bytes_before"]
+    assert 0 < report["relative_error"] < 1
+    assert "compressed  from version 1: " in ready("show", smaller).out
+    assert "fidelity lost not measured yet" in ready("show", smaller).out
+    for each in (whole, smaller):
+        ready("evaluate", each, "--images-per-scene", 1, "--out", tmp_path / "out")
+    assert "not measured yet" not in ready("show", smaller).out
+    ready("promote", smaller, "--reason", "small")
+    made = ready("generate", "sks_fuji_apple on grass", "--steps", 2, "--out", tmp_path / "out", "--json").json
+    assert made["images"]
+    assert "compress a full one" in ready("compress", smaller, code=2).err
+
+
 def test_photos_without_a_caption_get_one_and_keep_it_in_the_next_set(ready):
     assert "a photo of an apple on moss" in ready("references", "caption", PATH, "--setting", "on moss").out
     assert ready("references", "caption", PATH).out == "every accepted photo has a caption\n"

@@ -14,6 +14,7 @@ from packshot.cli import (
     bases,
     batches,
     catalog,
+    compression,
     demo,
     export,
     generation,
@@ -42,7 +43,7 @@ app.add_typer(bases.app, name="base")
 app.add_typer(templates.app, name="template")
 app.add_typer(access.app, name="key")
 app.add_typer(teams.app, name="quota")
-for module in (training, models, export, importing, generation, batches, provenance, demo, serve, teams):
+for module in (training, models, export, importing, compression, generation, batches, provenance, demo, serve, teams):
     module.register(app)
 
 

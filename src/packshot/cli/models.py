@@ -1,7 +1,7 @@
 """``packshot evaluate``, ``promote``, ``rollback`` and ``show``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +112,8 @@ def show_lineage(
     reference: Annotated[str, typer.Argument(metavar="PATH[@VERSION]|IMAGE-ID")], as_json: Json = False
 ) -> None:
     """Where a picture or a fine-tune comes from, back to the reference photos."""
+    from packshot.domain.models import FineTune
+    from packshot.services.compression import REPORT, fidelity_loss
     from packshot.services.importing import SOURCE
     from packshot.services.models import lineage_of
 
@@ -120,10 +122,19 @@ def show_lineage(
         source: Mapping[str, Any] = {}
         if lineage.fine_tune and lineage.fine_tune.imported:
             source = json.loads(space.blobs.get(lineage.fine_tune.artifact(SOURCE).sha256))
-        show(lineage, as_json, lambda: lineage_text(lineage, source))
+        compressed: list[str] = []
+        if lineage.fine_tune and lineage.fine_tune.compressed_from_id:
+            whole = space.records.get(FineTune, lineage.fine_tune.compressed_from_id)
+            told = json.loads(space.blobs.get(lineage.fine_tune.artifact(REPORT).sha256))
+            loss = fidelity_loss(space.records, lineage.fine_tune)
+            compressed.append(
+                f"compressed  from version {whole.version}: {told['storage']}, relative error "
+                f"{told['relative_error']:.2%}, fidelity lost {'not measured yet' if loss is None else f'{loss:.3f}'}"
+            )
+        show(lineage, as_json, lambda: lineage_text(lineage, source, compressed))
 
 
-def lineage_text(lineage: "Lineage", source: Mapping[str, Any]) -> str:
+def lineage_text(lineage: "Lineage", source: Mapping[str, Any], compressed: Sequence[str] = ()) -> str:
     """Every ancestor, one line each."""
     lines: list[str] = []
     if lineage.image and lineage.generation:
@@ -143,6 +154,7 @@ def lineage_text(lineage: "Lineage", source: Mapping[str, Any]) -> str:
             f"weights     sha256 {weights.sha256}, {weights.num_bytes / 1e6:.2f} MB",
             f"trained as  {lineage.fine_tune.trained_phrase}",
             *_origin(lineage.fine_tune, lineage.run, source),
+            *compressed,
             *(
                 f"evaluation  {each.created_at:%Y-%m-%d %H:%M}  {each.verdict.outcome}  fidelity "
                 f"{each.fine_tune.subject_fidelity:.3f} (bare base {each.base.subject_fidelity:.3f})"

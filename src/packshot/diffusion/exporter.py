@@ -13,6 +13,7 @@ from packshot.diffusion.components import without_progress_bars
 from packshot.diffusion.durable import write_file
 from packshot.diffusion.foreign_files import OWN_HEADER_FILE
 from packshot.diffusion.interop import to_diffusers, to_kohya
+from packshot.diffusion.methods.full import DELTA
 from packshot.diffusion.protocols import TOKEN_PREFIX
 from packshot.diffusion.weights import WeightsHeader, header_text, read_weights, token_rows
 from packshot.domain.errors import InvalidInput
@@ -67,7 +68,8 @@ def _write_pipeline(folder: Path, header: WeightsHeader, tensors: Mapping[str, T
         for name, tensor in tensors.items():
             component, _, parameter = name.partition(".")
             if not name.startswith(TOKEN_PREFIX):
-                getattr(pipeline, component).get_parameter(parameter).data.copy_(tensor)
+                weight = getattr(pipeline, component).get_parameter(parameter.removesuffix(DELTA)).data
+                weight.copy_(weight + tensor.to(weight) if parameter.endswith(DELTA) else tensor)
         for encoder, rows in token_rows(tensors).items():
             _teach(
                 getattr(pipeline, encoder),

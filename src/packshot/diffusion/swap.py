@@ -18,7 +18,7 @@ def swap_parameters(
     Raises:
         IncompatibleFineTune: a name or shape that the module does not have; nothing is replaced then.
     """
-    originals = {name: _parameter(module, name) for name in tensors}
+    originals = {name: parameter_of(module, name) for name in tensors}
     copies: dict[str, nn.Parameter] = {}
     for name, tensor in tensors.items():
         if tensor.shape != originals[name].shape:
@@ -38,7 +38,12 @@ def _set(module: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
         module.get_submodule(path).register_parameter(leaf, parameter)
 
 
-def _parameter(module: nn.Module, name: str) -> nn.Parameter:
+def parameter_of(module: nn.Module, name: str) -> nn.Parameter:
+    """The module's parameter of this name.
+
+    Raises:
+        IncompatibleFineTune: it has none.
+    """
     try:
         return module.get_parameter(name)
     except AttributeError:

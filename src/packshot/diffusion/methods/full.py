@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from packshot.diffusion.protocols import Attachment, Family, ParameterGroup, token_group
-from packshot.diffusion.swap import swap_parameters
+from packshot.diffusion.swap import parameter_of, swap_parameters
 from packshot.diffusion.text_encoders import EmbeddingWithToken
 from packshot.diffusion.weights import WeightsHeader
+from packshot.domain.errors import IncompatibleFineTune
 from packshot.domain.training import TrainingConfig
+
+DELTA = ".delta"  # behind the name of a parameter that is stored as its difference from the base's
 
 
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
@@ -46,15 +49,25 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     undo: list[Callable[[], None]] = []
     for prefix, module in {base.prefix: base.denoiser, **base.text_encoders}.items():
         start = f"{prefix}."
-        of_module = {
-            _placed(module, name[len(start) :]): tensor for name, tensor in tensors.items() if name.startswith(start)
-        }
+        of_module = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
         try:
+            of_module = dict(_whole(module, name, tensor) for name, tensor in of_module.items())
             undo.append(swap_parameters(module, of_module)[1])
         except BaseException:
             _call_all(undo)
             raise
     return lambda: _call_all(undo)
+
+
+def _whole(module: nn.Module, name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """Name and value of a parameter; one that is stored as a difference is the base's plus that, in 32-bit floats."""
+    placed = _placed(module, name.removesuffix(DELTA))
+    if name == name.removesuffix(DELTA):
+        return placed, tensor
+    own = parameter_of(module, placed).detach()
+    if own.shape != tensor.shape:
+        raise IncompatibleFineTune(f"{name} has the shape {tuple(tensor.shape)}, and the base's is {tuple(own.shape)}")
+    return placed, own + tensor.to(own)
 
 
 def _placed(module: nn.Module, name: str) -> str:
