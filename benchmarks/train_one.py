@@ -6,6 +6,7 @@ which the recipe does not. That both learn the same is tests/unit/diffusion/test
 so that the ratio of the time to an equal validation loss is that of the steps.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -59,7 +60,7 @@ def our_step(bench: Bench, batch: int, steps: int) -> float:
         if progress.phase == "training":
             stamps.append(time.perf_counter())
 
-    config = TrainingConfig(**{**CONFIG.to_dict(), "batch_size": batch, "steps": steps})  # type: ignore[arg-type]
+    config = dataclasses.replace(CONFIG, batch_size=batch, steps=steps)
     bench.trainer.train(bench.task(config), report=report, stop=lambda: False)
     return float(torch.tensor([later - earlier for earlier, later in pairwise(stamps)]).median())
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.output import Json, Out, interruptible, progress_shown, say, show, table, workspace, write_files
+from packshot.cli.output import Json, Out, say, show, table, workspace, write_files
 from packshot.cli.templates import Set, read_variables
-from packshot.cli.training import watching
+from packshot.cli.training_several import carry_through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def batch(
     from packshot.domain.generation import SamplingSettings
     from packshot.services.batches import BatchRequest, estimate_batch, failures_of, items_of, plan_batch
     from packshot.services.catalog import category_named
-    from packshot.services.jobs import check_succeeded, see_through
+    from packshot.services.jobs import check_succeeded
     from packshot.services.templates import template_at
 
     own = {"negative_prompt": negative, "width": width, "height": height}
@@ -80,17 +80,7 @@ def batch(
         plan = plan_batch(space.records, request, code_revision())
         if plan.resumed:
             say(f"going on with batch {plan.batch.id}")
-        with progress_shown() as report, interruptible() as stop:
-            job = see_through(
-                space.records,
-                space.handlers,
-                plan.job.id,
-                lease=space.lease,
-                report=report,
-                watch=watching(),
-                tidy=space.tidy,
-                stop=stop,
-            )
+        job = carry_through(space, plan.job.id)
         written = _write(space, plan.batch, out, zipped=zipped) if job.finished else []
         failures = failures_of(items_of(space.records, plan.batch))
         if failures and job.finished:

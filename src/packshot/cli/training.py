@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
-from packshot.cli.training_several import report_of_jobs, resumption, train_several, watching
+from packshot.cli.training_several import carry_through, report_of_jobs, resumption, train_several, watching
 from packshot.domain.errors import InvalidConfiguration, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE
 
@@ -115,7 +115,7 @@ def _train_one(
 ) -> None:
     from packshot.domain.jobs import JobKind
     from packshot.services.catalog import category_at
-    from packshot.services.jobs import check_succeeded, see_through
+    from packshot.services.jobs import check_succeeded
     from packshot.services.training import fine_tune_of, plan_training
 
     category = category_at(space.records, path, space.settings.namespace)
@@ -126,17 +126,7 @@ def _train_one(
         where = space.executor.start(JobKind.TRAINING, plan.job.id)
         show({"job_id": plan.job.id, "run_id": plan.run.id}, as_json, lambda: f"job {plan.job.id} runs in {where}")
         return
-    with progress_shown() as report, interruptible() as stop:
-        job = see_through(
-            space.records,
-            space.handlers,
-            plan.job.id,
-            lease=space.lease,
-            report=report,
-            watch=watching(),
-            tidy=space.tidy,
-            stop=stop,
-        )
+    job = carry_through(space, plan.job.id)
     check_succeeded(job)
     fine_tune = fine_tune_of(space.records, plan.run)
     show(

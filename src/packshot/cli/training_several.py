@@ -148,3 +148,20 @@ def watching() -> "Callable[[Job], None]":
             say(f"worker {job.worker} holds job {job.id}; watching, and taking over when its lease runs out")
 
     return watch
+
+
+def carry_through(space: "Workspace", job_id: str) -> "Job":
+    """See one job to its end with its progress in the terminal; Ctrl-C stops it so that it can go on later."""
+    from packshot.services.jobs import see_through
+
+    with progress_shown() as report, interruptible() as stop:
+        return see_through(
+            space.records,
+            space.handlers,
+            job_id,
+            lease=space.lease,
+            report=report,
+            watch=watching(),
+            tidy=space.tidy,
+            stop=stop,
+        )
