@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--sheet", action="store_true", help="write renders-sheet.png of the first pictures, and stop")
     parser.add_argument("--samples", action="store_true", help="write the sample catalog into the package, and stop")
     parser.add_argument("--held-out", action="store_true", help="render the evaluation varieties, and stop")
+    parser.add_argument("--rivals", action="store_true", help="render rivals of the sample catalog, and stop")
     arguments = parser.parse_args()
     if arguments.sheet:
         contact_sheet(WORK / "renders", arguments.count, WORK / "renders-sheet.png")
@@ -140,6 +141,9 @@ def main() -> None:
     elif arguments.held_out:
         start_worker(settings["variant"])
         samples.write_held_out(WORK / "held-out", settings["size"], settings["samples_per_pixel"], settings["seed"])
+    elif arguments.rivals:
+        start_worker(settings["variant"])
+        samples.write_rivals(WORK / "rivals", settings["sample_size"], settings["seed"])
     else:
         render_corpus(settings, arguments.count, arguments.processes)
 

@@ -7,22 +7,26 @@ Does not know the base: no picture that it judges was seen here.
 """
 
 import argparse
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from studio.captions import plain
 from torch import Tensor, nn
 from torch.nn import functional
 from training.augmentation import SIZE, Pictures, to_tensor
 from training.corpus import Corpus, read_corpus
 from training.learning import learn
-from training.pictures import write_sheet
+from training.pictures import load_rgb, write_sheet
 from training.run import autocast
 from training.settings import section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, PreTrainedModel, ResNetConfig, ResNetModel
+
+from packshot.judging.cutout import cut_out
 
 
 def main() -> None:
@@ -144,7 +148,10 @@ def report(corpus: Corpus, folder: Path) -> None:
     """Figures on what no training saw: held-out real varieties, and scenes of validation renders."""
     figures = {}
     if (folder / "embedder").is_dir():
-        figures |= variety_accuracy(ResNetModel.from_pretrained(folder / "embedder").eval(), corpus, folder)
+        embedder = ResNetModel.from_pretrained(folder / "embedder").eval()
+        figures |= variety_accuracy(embedder, corpus, folder)
+        if (work_folder() / "held-out").is_dir():
+            figures["distractors"] = distractor_accuracy(embedder, corpus, work_folder() / "held-out")
     if (folder / "clip").is_dir():
         figures |= scene_accuracy(folder / "clip", corpus)
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
@@ -176,6 +183,46 @@ def variety_accuracy(model: ResNetModel, corpus: Corpus, folder: Path, reference
         write_sheet(folder / "sheet.png", [[corpus.images[i] for i in wrong[at : at + 12]] for at in range(0, min(len(wrong), 48), 12)])  # fmt: skip
     return {"unseen_photos": len(right), "choices": len(centroids), "top_1": round(float(np.mean(right)), 4),
             "top_1_within_class": round(float(np.mean(within)), 4)}  # fmt: skip
+
+
+def distractor_accuracy(model: ResNetModel, corpus: Corpus, folder: Path) -> dict[str, float]:
+    """Does a product look more like itself in another scene than like another variety of its class in its own scene?
+
+    Over all such pairs of renders of held-out varieties, where the other variety is any that the corpus shows alone in
+    that scene; for whole pictures, and for products cut out on grey by their masks as the platform does it.
+    """
+    rows = [json.loads(line) for line in (folder / "held-out.jsonl").read_text().splitlines()]
+    pictures = np.stack([load_rgb(folder / row["file_name"], SIZE) for row in rows])
+    masks = np.stack([np.asarray(Image.open(folder / row["mask"]).convert("L").resize((SIZE, SIZE))) for row in rows])
+    rivals = [i for i in corpus.indices("validation", "render") if corpus.rows[i]["count"] == 1]
+    right: dict[str, list[bool]] = {"whole": [], "masked": []}
+    for name, cut in (("whole", lambda picture, _: picture), ("masked", alone)):
+        own = embed(model, np.stack([cut(*each) for each in zip(pictures, masks, strict=True)]))
+        others = embed(
+            model, np.stack([cut(np.asarray(corpus.images[i]), np.asarray(corpus.masks[i])) for i in rivals])
+        )
+        for k, row in enumerate(rows):
+            kin = [
+                j
+                for j, other in enumerate(rows)
+                if other["variety"] == row["variety"]
+                and other["class"] == row["class"]
+                and other["scene"] != row["scene"]
+            ]
+            foes = [
+                j
+                for j, i in enumerate(rivals)
+                if corpus.rows[i]["class"] == row["class"] and corpus.rows[i]["scene"] == row["scene"]
+            ]
+            right[name] += [bool(like > unlike) for like in own[kin] @ own[k] for unlike in others[foes] @ own[k]]  # fmt: skip
+    return {"pairs": len(right["whole"])} | {name: round(float(np.mean(each)), 4) for name, each in right.items()}
+
+
+def alone(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The product on grey as the platform's judge sees it; uint8 (128, 128, 3) with its mask (128, 128) to the same."""
+    png = io.BytesIO()
+    Image.fromarray(mask).save(png, "PNG")
+    return np.asarray(cut_out(Image.fromarray(picture), png.getvalue()).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 @torch.inference_mode()

@@ -59,8 +59,10 @@ def main() -> None:
     with create_workspace(Settings(home=folder / "workspace")) as space:
         bench = Bench(space, network, folder)
         report = json.loads(path.read_text()) if path.is_file() else {}
-        samples = sample_categories(CATALOG_FOLDER)
-        tasks = [(bench.sample, [each, *(other for other in samples if other != each)]) for each in samples]
+        samples, others = sample_categories(CATALOG_FOLDER), sample_categories(work_folder() / "rivals")
+        if not others:
+            raise FileNotFoundError("run 01_render.py --rivals first: any steak is the nearest to the only steak")
+        tasks = [(bench.sample, [each, *(other for other in [*samples, *others] if other != each)]) for each in samples]
         tasks += [(bench.real, categories) for categories in real_categories()]
         for measure, categories in tasks:
             name = categories[0].path
@@ -99,7 +101,7 @@ class Bench:
         )  # fmt: skip
 
     def sample(self, categories: list[DemoCategory]) -> dict:
-        """The figures of a sample category, the others of the catalog being its rivals."""
+        """The figures of a sample category, the others of its class, of the catalog and beside it, being its rivals."""
         result, seconds = self.run(categories, {})
         free, _ = self.run(categories, {"prior_weight": 0})
         pictures, bare = self.pictures(result, result.fine_tune), self.pictures(result, None)

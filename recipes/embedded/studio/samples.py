@@ -81,6 +81,17 @@ def write_catalog(root: Path, size: int, seed: int) -> None:
     )
 
 
+def write_rivals(root: Path, size: int, seed: int, number: int = 6) -> None:
+    """Write `number` training varieties of each class of the sample catalog, photographed as that is; whole ones are kept."""
+    for which, (department, class_name) in enumerate(
+        dict.fromkeys(tuple(p.split("/")[:2]) for p in varieties.SAMPLE_PATHS)
+    ):
+        for k in range(number):
+            variety = varieties.training_variety(department, class_name, k)
+            if not (root / variety.path / "metadata.jsonl").exists():
+                write_category(root / variety.path, variety, size, [seed, 400, which, k])
+
+
 def write_category(folder: Path, variety: Variety, size: int, seed: list[int]) -> None:
     """Write the references, masks and metadata of one category."""
     folder.mkdir(parents=True, exist_ok=True)

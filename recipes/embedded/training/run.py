@@ -77,9 +77,9 @@ class Run:
     @property
     def progress(self) -> float:
         """Spent share of the limit, 0 to 1: the larger of the two where both are given, 0 without a limit."""
-        spent = 0.0 if self._limit_s is None else (self.spent_s - self._since_s) / self._limit_s
-        done = 0.0 if self._limit_steps is None else (self.step - self._since_step) / self._limit_steps
-        return min(1.0, max(spent, done))
+        return max(
+            _share(self.spent_s - self._since_s, self._limit_s), _share(self.step - self._since_step, self._limit_steps)
+        )
 
     def advance(self, losses: Mapping[str, float], log_every: int = 25) -> dict[str, float] | None:
         """Counts a step and its time; logs every `log_every` steps (and returns what it logged); saves in time."""
@@ -161,3 +161,10 @@ def plot_losses(log: Path) -> None:
     figure.tight_layout()
     figure.savefig(log.with_suffix(".png"), dpi=80)
     pyplot.close(figure)
+
+
+def _share(spent: float, limit: float | None) -> float:
+    """The spent share of a limit, at most 1; all of a limit of nothing, and nothing of none."""
+    if limit is None:
+        return 0.0
+    return min(1.0, spent / limit) if limit else 1.0
