@@ -177,7 +177,7 @@ class Workspace:
     @cached_property
     def handlers(self) -> dict[JobKind, Handler]:
         """What a worker does for each kind of job."""
-        from packshot.services.batches import run_batch
+        from packshot.services.batch_jobs import run_batch
         from packshot.services.evaluation_jobs import run_evaluation
         from packshot.services.generation import run_generation
         from packshot.services.training import run_training

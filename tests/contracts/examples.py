@@ -21,9 +21,10 @@ from packshot.domain.models import (
     SourceFile,
 )
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
-from packshot.domain.templates import Scene, Template, Variable, VariableKind
+from packshot.domain.templates import Scene, Template
 from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
+from packshot.domain.variables import Variable, VariableKind
 from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook
 from packshot.ports import Record
 

@@ -10,7 +10,8 @@ from packshot.cli.output import Json, show, table, workspace
 from packshot.domain.errors import InvalidTemplate, WrongVariable
 
 if TYPE_CHECKING:
-    from packshot.domain.templates import Template, Variable
+    from packshot.domain.templates import Template
+    from packshot.domain.variables import Variable
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and render scene templates.")
 

@@ -15,7 +15,8 @@ from packshot.domain.errors import InvalidInput
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.templates import Template, Value
+from packshot.domain.templates import Template
+from packshot.domain.variables import Value
 from packshot.domain.webhooks import Delivery, Webhook
 from packshot.services.batches import BatchEstimate
 from packshot.services.catalog import CategorySummary

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from packshot.domain.errors import InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.templates import Value
+from packshot.domain.variables import Value
 
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 10_000

@@ -1,4 +1,4 @@
-"""Scene templates: what stands around a product in its pictures, with typed variables. Rendering is pure substitution.
+"""Scene templates: what stands around a product in its pictures, with variables in it. Rendering is pure substitution.
 
 A text of a template may hold ``{name}`` for a declared variable and no other brace. Values are put in once and never
 read again, so nothing in them is carried out or replaced. Does not know how a prompt finds its fine-tune.
@@ -9,8 +9,6 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
-from enum import StrEnum
 from typing import cast
 
 from packshot.domain.errors import (
@@ -19,130 +17,16 @@ from packshot.domain.errors import (
     MissingVariable,
     UnknownVariable,
     UnusedOverride,
-    WrongVariable,
 )
-from packshot.domain.generation import SamplingSettings, check_prompt, objection_to
+from packshot.domain.generation import SamplingSettings, check_prompt
+from packshot.domain.variables import Value, Variable, VariableKind, check_text, did_you_mean, expected
 
 MAX_VARIABLES = 20
-MAX_CHOICES = 100
 MAX_TEXT_LENGTH = 300
-MAX_VALUE_LENGTH = 200
-MAX_NUMBER = 1_000_000
-
-Value = str | int
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_VARIABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _TEXTS = ("style", "quantity", "packaging", "background", "light", "negative_prompt")
-
-
-class VariableKind(StrEnum):
-    """What a variable holds."""
-
-    TEXT = "text"
-    CHOICE = "choice"
-    INTEGER = "integer"
-
-
-_KEYS_OF: Mapping[VariableKind, frozenset[str]] = {
-    VariableKind.TEXT: frozenset({"max_length"}),
-    VariableKind.CHOICE: frozenset({"choices"}),
-    VariableKind.INTEGER: frozenset({"minimum", "maximum"}),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variable:
-    """A blank of a template. Without a ``default`` the caller must fill it.
-
-    A choice has ``choices``, a whole number its bounds ``minimum`` and ``maximum``; a text of one line may have a
-    ``max_length``, which is MAX_VALUE_LENGTH characters where it is not given.
-    """
-
-    name: str
-    kind: VariableKind
-    default: Value | None = None
-    choices: tuple[str, ...] = ()
-    minimum: int | None = None
-    maximum: int | None = None
-    max_length: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the declaration.
-
-        Raises:
-            InvalidTemplate: a bad name, a key of another kind, bounds that hold nothing, or a default out of them.
-        """
-        if not _VARIABLE_NAME.fullmatch(self.name):
-            raise InvalidTemplate(
-                f"{self.name!r} is no name of a variable; write at most 32 lower-case letters, digits and underscores"
-            )
-        foreign = [
-            key
-            for kind, keys in _KEYS_OF.items()
-            for key in sorted(keys)
-            if kind is not self.kind and getattr(self, key) not in (None, ())
-        ]
-        if foreign:
-            raise InvalidTemplate(f"the variable {self.name} is a {self.kind} and has no {' or '.join(foreign)}")
-        self._check_bounds()
-        if self.default is not None:
-            try:
-                self.read(self.default)
-            except WrongVariable as error:
-                raise InvalidTemplate(f"the default does not fit: {error}") from error
-
-    def _check_bounds(self) -> None:
-        match self.kind:
-            case VariableKind.CHOICE:
-                if not 1 <= len(self.choices) <= MAX_CHOICES or len(set(self.choices)) < len(self.choices):
-                    raise InvalidTemplate(f"the variable {self.name} needs 1 to {MAX_CHOICES} choices, each once")
-                for choice in self.choices:
-                    _check_text(f"a choice of {self.name}", choice, MAX_VALUE_LENGTH)
-            case VariableKind.INTEGER:
-                low, high = self.minimum, self.maximum
-                if low is None or high is None or not -MAX_NUMBER <= low <= high <= MAX_NUMBER:
-                    raise InvalidTemplate(
-                        f"the variable {self.name} needs a minimum and a maximum, in this order, "
-                        f"between {-MAX_NUMBER} and {MAX_NUMBER}"
-                    )
-            case VariableKind.TEXT:
-                if self.max_length is not None and not 1 <= self.max_length <= MAX_VALUE_LENGTH:
-                    raise InvalidTemplate(f"max_length of {self.name} must lie between 1 and {MAX_VALUE_LENGTH}")
-
-    def read(self, value: Value) -> str:
-        """``value`` as the template's texts take it; a whole number may come as text.
-
-        Raises:
-            WrongVariable: of another type, out of bounds, no choice, or text that cannot stand in a prompt.
-        """
-        if self.kind is VariableKind.INTEGER:
-            return self._read_number(value)
-        if not isinstance(value, str):
-            raise WrongVariable(f"{self.name} is {value!r}; write text")
-        if self.kind is VariableKind.CHOICE:
-            if value not in self.choices:
-                raise WrongVariable(f"{self.name} is {value!r}; {_did_you_mean(value, self.choices, 'choose one of')}")
-            return value
-        limit = self.max_length or MAX_VALUE_LENGTH
-        if len(value) > limit:
-            raise WrongVariable(f"{self.name} has {len(value)} characters; at most {limit} are taken")
-        objection = objection_to(value)
-        if objection:
-            raise WrongVariable(f"{self.name}: {objection}")
-        return value
-
-    def _read_number(self, value: Value) -> str:
-        assert self.minimum is not None
-        assert self.maximum is not None
-        text = value.strip() if isinstance(value, str) else "" if isinstance(value, bool) else str(value)
-        if not _NUMBER.fullmatch(text) or not self.minimum <= int(text) <= self.maximum:
-            raise WrongVariable(
-                f"{self.name} is {value!r}; write a whole number between {self.minimum} and {self.maximum}"
-            )
-        return str(int(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +60,12 @@ class Scene:
         used: set[str] = set()
         for key in _TEXTS:
             text: str = getattr(self, key)
-            _check_text(key, _PLACEHOLDER.sub(" ", text), MAX_TEXT_LENGTH)
+            check_text(key, _PLACEHOLDER.sub(" ", text), MAX_TEXT_LENGTH)
             for name in _PLACEHOLDER.findall(text):
                 if name not in names:
                     raise UnknownVariable(
                         f"{key} names the variable {name!r}, which is not declared; "
-                        f"{_did_you_mean(name, names, 'declared are')}"
+                        f"{did_you_mean(name, names, 'declared are')}"
                     )
                 used.add(name)
         idle = [name for name in names if name not in used]
@@ -261,7 +145,7 @@ def render(scene: Scene, subject: str, overrides: Mapping[str, Value]) -> Render
     for variable in scene.variables:
         value = overrides.get(variable.name, variable.default)
         if value is None:
-            raise MissingVariable(f"{variable.name} ({_expected(variable)}) has no value and no default; set it")
+            raise MissingVariable(f"{variable.name} ({expected(variable)}) has no value and no default; set it")
         values[variable.name] = variable.read(value)
 
     def filled(text: str) -> str:
@@ -296,7 +180,7 @@ def check_used(overrides: Iterable[str], scenes: Sequence[Scene]) -> None:
             which = "the template has" if len(scenes) == 1 else "the templates have"
             raise UnusedOverride(
                 f"{which} no variable {name!r}, so its value would not be used; "
-                f"{_did_you_mean(name, known, 'the variables are')}"
+                f"{did_you_mean(name, known, 'the variables are')}"
             )
 
 
@@ -326,7 +210,7 @@ def _parse_variable(value: object) -> Variable:
     name = _typed("name", entry.get("name"), str)
     kind = entry.get("kind")
     if kind not in list(VariableKind):
-        near = _did_you_mean(str(kind), list(VariableKind), "write one of")
+        near = did_you_mean(str(kind), list(VariableKind), "write one of")
         raise InvalidTemplate(f"the kind of the variable {name} is {kind!r}; {near}")
     given: dict[str, object] = {"name": name, "kind": VariableKind(str(kind))}
     for key in ("minimum", "maximum", "max_length"):
@@ -345,7 +229,7 @@ def _check_keys(values: Mapping[str, object], kind: type, what: str) -> None:
     known = [field.name for field in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
-            raise InvalidTemplate(f"{what} has no key {key!r}; {_did_you_mean(key, known, 'its keys are')}")
+            raise InvalidTemplate(f"{what} has no key {key!r}; {did_you_mean(key, known, 'its keys are')}")
 
 
 def _typed(what: str, value: object, kind: type) -> object:
@@ -353,30 +237,3 @@ def _typed(what: str, value: object, kind: type) -> object:
         wanted = "a whole number" if kind is int else "text, in quotes where it begins with a brace or is a number"
         raise InvalidTemplate(f"{what} is {value!r}; write {wanted}")
     return value
-
-
-def _check_text(what: str, text: str, limit: int) -> None:
-    if len(text) > limit:
-        raise InvalidTemplate(f"{what} has {len(text)} characters; at most {limit} are taken")
-    if "{" in text or "}" in text:
-        raise InvalidTemplate(f"{what} is {text!r}; a brace may only stand around the name of a variable")
-    objection = objection_to(text)
-    if objection:
-        raise InvalidTemplate(f"{what}: {objection}")
-
-
-def _expected(variable: Variable) -> str:
-    match variable.kind:
-        case VariableKind.CHOICE:
-            return f"one of {', '.join(variable.choices[:5])}"
-        case VariableKind.INTEGER:
-            return f"a whole number between {variable.minimum} and {variable.maximum}"
-        case VariableKind.TEXT:
-            return "text"
-
-
-def _did_you_mean(word: str, known: Sequence[str], otherwise: str) -> str:
-    near = get_close_matches(word, known, n=3)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"{otherwise} {', '.join(known[:10])}" if known else "it has none"

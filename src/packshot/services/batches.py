@@ -1,28 +1,23 @@
-"""Use cases of batches: plan one as a job, make its pictures portion by portion, tell how it stands."""
+"""Use cases of batches: plan one as a job, tell how it stands. ``batch_jobs`` makes the pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from packshot.domain.batches import Batch, BatchItem, ItemFailure, check_size, portions
+from packshot.domain.batches import Batch, BatchItem, ItemFailure, check_size
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
-from packshot.domain.errors import (
-    Interrupted,
-    JobFailed,
-    PackshotError,
-    StaleAttempt,
-    WorkspaceUnusable,
-)
+from packshot.domain.errors import Interrupted, PackshotError, StaleAttempt, WorkspaceUnusable
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import BaseModelRef
-from packshot.domain.templates import RenderedScene, Template, Value, check_used
-from packshot.ports import Blobs, Generator, Progress, Records
+from packshot.domain.templates import RenderedScene, Template, check_used
+from packshot.domain.variables import Value
+from packshot.ports import Records
 from packshot.services.catalog import new_id, now
-from packshot.services.generation import ResolvedPrompt, make_images, new_generation, resolve_prompt, resolved_again
-from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.generation import ResolvedPrompt, new_generation, resolve_prompt
 from packshot.services.templates import render_for
 
-_OURS = (Interrupted, StaleAttempt, WorkspaceUnusable)  # they end or delay the whole batch, whatever the category
+# They end or delay the whole batch, whatever the category.
+NOT_OF_THE_ITEM = (Interrupted, StaleAttempt, WorkspaceUnusable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +133,7 @@ def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
     for category, template in _pairs(request):
         try:
             _resolve(records, request, category, _rendered(request, category, template))
-        except _OURS:
+        except NOT_OF_THE_ITEM:
             raise
         except PackshotError as error:
             failures.append(
@@ -155,39 +150,6 @@ def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
         failures=tuple(failures),
         jobs_ahead=sum(len(records.find(Job, status=status)) for status in (JobStatus.QUEUED, JobStatus.RUNNING)),
     )
-
-
-def run_batch(
-    job: Job, records: Records, blobs: Blobs, generator: Generator, *, report: ReportProgress, stop: Stop
-) -> None:
-    """Make what is missing of the pictures of ``job``, each exactly once, however often it is tried.
-
-    Raises:
-        Interrupted: ``stop()`` became true; what was made is kept.
-        StaleAttempt: another worker took over, or the job was canceled.
-        JobFailed: not one picture could be made.
-    """
-    batch = records.get(Batch, job.subject_id)
-    items = items_of(records, batch)
-    each = batch.sampling.num_images
-    total = len(items) * each
-    done = 0
-    for state in items:
-        made = {image.number for image in state.images}
-        for portion in portions(each) if state.generation and not state.failure else ():
-            if stop():
-                raise Interrupted(f"stopped after picture {done} of {total}")
-            if not made.issuperset(portion) and not _make(
-                records, blobs, generator, job, state, portion, _relayed(report, stop, done, total)
-            ):
-                break
-            done += len(portion)
-        done = (state.item.number + 1) * each
-        report(Progress(phase="pictures", step=done, num_steps=total))
-    items = items_of(records, batch)
-    if not any(state.images for state in items):
-        failed = failures_of(items)
-        raise JobFailed(f"none of its {len(items)} items could be made; the first: {failed[0].message}")
 
 
 def items_of(records: Records, batch: Batch) -> list[ItemState]:
@@ -290,10 +252,10 @@ def _add_item(
     )
     try:
         resolved = _resolve(records, request, category, rendered)
-    except _OURS:
+    except NOT_OF_THE_ITEM:
         raise
     except PackshotError as error:
-        records.add(item, _failure(item, error))
+        records.add(item, failed_item(item, error))
         return
     generation = new_generation(
         rendered.prompt,
@@ -307,7 +269,8 @@ def _add_item(
     records.add(generation, replace(item, generation_id=generation.id))
 
 
-def _failure(item: BatchItem, error: PackshotError) -> ItemFailure:
+def failed_item(item: BatchItem, error: PackshotError) -> ItemFailure:
+    """The record of what kept ``item`` from being made."""
     return ItemFailure(
         id=new_id("fai"),
         batch_id=item.batch_id,
@@ -316,40 +279,3 @@ def _failure(item: BatchItem, error: PackshotError) -> ItemFailure:
         message=str(error),
         created_at=now(),
     )
-
-
-def _make(
-    records: Records,
-    blobs: Blobs,
-    generator: Generator,
-    job: Job,
-    state: ItemState,
-    portion: range,
-    report: ReportProgress,
-) -> bool:
-    """Make and record the pictures of ``portion``; or record why not, and return False."""
-    assert state.generation
-    try:
-        images = make_images(
-            blobs, generator, state.generation, resolved_again(records, state.generation), report, numbers=portion
-        )
-    except _OURS:
-        raise
-    except PackshotError as error:
-        with records.transaction(fence=(job.id, job.attempt)):
-            records.add(_failure(state.item, error))
-        return False
-    with records.transaction(fence=(job.id, job.attempt)):
-        records.add(*images)
-    return True
-
-
-def _relayed(report: ReportProgress, stop: Stop, done: int, total: int) -> ReportProgress:
-    """Progress of the batch, told when the model tells of a portion; the place where a stop is noticed."""
-
-    def relay(progress: Progress) -> None:
-        report(Progress(phase="pictures", step=done, num_steps=total))
-        if stop():
-            raise Interrupted(f"stopped after picture {done} of {total}, at step {progress.step}")
-
-    return relay

@@ -1,4 +1,4 @@
-"""Working on jobs: claim one, keep its lease, run its handler, record how it ended and what it took.
+"""Working on jobs: claim one, run its handler, record how it ended and what it took.
 
 Knows no kind of work.
 """
@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from packshot.domain.errors import Conflict, Interrupted, JobFailed, PackshotError, StaleAttempt
-from packshot.domain.jobs import Job, JobKind, JobStatus, finish, heartbeat
+from packshot.domain.jobs import Job, JobKind, JobStatus, finish
 from packshot.ports import Progress, Records
 from packshot.services.catalog import now
+from packshot.services.leases import Lease, SharedClock, kept_lease
 from packshot.services.usage import usage_of
 from packshot.services.webhooks import announce
 
@@ -51,43 +52,6 @@ def never_stop() -> bool:
 
 def leave_as_it_is() -> None:
     """Tidy nothing."""
-
-
-@dataclass
-class _Lease:
-    """What the heartbeat thread and the handler share."""
-
-    progress: float = 0.0
-    message: str = ""
-    num_training_steps: int = 0
-    lost: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def note(self, progress: Progress) -> None:
-        self.num_training_steps += progress.loss is not None
-        self.progress = progress.step / max(progress.num_steps, 1)
-        self.message = f"{progress.phase} {progress.step}/{progress.num_steps}"
-
-
-class _SharedClock:
-    """Seconds of compute that jobs which began together share equally while they last."""
-
-    def __init__(self, num_jobs: int) -> None:
-        self._num_jobs = num_jobs
-        self._at = time.monotonic()
-        self._share = 0.0
-        self._left: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def leave(self, job_id: str) -> float:
-        """The share of a job that ends now; when it is asked for again it is the same."""
-        with self._lock:
-            if job_id not in self._left:
-                at = time.monotonic()
-                self._share += (at - self._at) / (self._num_jobs - len(self._left))
-                self._at = at
-                self._left[job_id] = self._share
-            return self._left[job_id]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +143,10 @@ def work_together(
     are its share of the group's: at every moment those that have not ended share it equally, so that all shares
     together are the time that passed, and one that leaves early pays for no more.
     """
-    clock = _SharedClock(len(claimed))
+    clock = SharedClock(len(claimed))
     with ExitStack() as leases:
         held = [
-            _hold(records, job, leases.enter_context(_kept_lease(records, job, lease)), clock, report, stop)
+            _hold(records, job, leases.enter_context(kept_lease(records, job, lease)), clock, report, stop)
             for job in claimed
         ]
         failure: Exception | None = None
@@ -197,7 +161,7 @@ def work_together(
     return [records.get(Job, job.id) for job in claimed]
 
 
-def _hold(records: Records, job: Job, state: _Lease, clock: _SharedClock, report: ReportProgressOf, stop: Stop) -> Held:
+def _hold(records: Records, job: Job, state: Lease, clock: SharedClock, report: ReportProgressOf, stop: Stop) -> Held:
     def noted(progress: Progress) -> None:
         state.note(progress)
         report(job, progress)
@@ -245,33 +209,6 @@ def _end(records: Records, job: Job, status: JobStatus, message: str, num_steps:
         records.add(replace(usage, status=JobStatus.CANCELED))
         return records.get(Job, job.id)
     return ended
-
-
-@contextmanager
-def _kept_lease(records: Records, job: Job, lease: timedelta) -> Generator[_Lease, None, None]:
-    state = _Lease()
-
-    def beat() -> None:
-        held_until = job.lease_expires_at or now()
-        while not state.ended.wait(lease.total_seconds() / 4):
-            try:
-                with records.transaction(fence=(job.id, job.attempt)):
-                    renewed = heartbeat(records.get(Job, job.id), now(), lease, state.progress, state.message)
-                    records.replace(renewed)
-                held_until = renewed.lease_expires_at or held_until
-            except PackshotError as error:
-                # A database that is busy or away for a moment is asked again at the next beat.
-                if isinstance(error, StaleAttempt) or now() >= held_until:
-                    state.lost.set()
-                    return
-
-    thread = threading.Thread(target=beat, name=f"lease of {job.id}", daemon=True)
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.ended.set()
-        thread.join()
 
 
 def see_through(

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
 from packshot.domain.errors import InvalidInput, NotFound
-from packshot.domain.templates import RenderedScene, Scene, Template, Value, check_template_name, render
+from packshot.domain.templates import RenderedScene, Scene, Template, check_template_name, render
+from packshot.domain.variables import Value
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 

@@ -10,8 +10,8 @@ from packshot.domain.generation import SamplingSettings
 from packshot.domain.jobs import MAX_PRIORITY, JobStatus
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent
 from packshot.domain.references import ReferenceImage
-from packshot.domain.templates import VariableKind
 from packshot.domain.training import TrainingConfig
+from packshot.domain.variables import VariableKind
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.references import Rights
 from packshot.domain.training import TrainingConfig
 from packshot.imaging.folders import read_photos
-from packshot.services.batches import run_batch
+from packshot.services.batch_jobs import run_batch
 from packshot.services.catalog import add_category
 from packshot.services.generation import run_generation
 from packshot.services.jobs import Handler, ReportProgress, Stop, check_succeeded, work_on_one

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from packshot.domain.templates import Scene, Template, Variable, VariableKind
+from packshot.domain.templates import Scene, Template
+from packshot.domain.variables import Variable, VariableKind
 from packshot.storage.rows.values import Row, text_to_time, time_to_text
 
 
