@@ -33,6 +33,8 @@ from packshot.services.limits import Limits
 from packshot.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
+    from packshot.domain.credentials import Credentials
+    from packshot.imaging.recipe import Inscribe
     from packshot.storage.records import SqlRecords
 
 DATABASE = "packshot.db"
@@ -129,6 +131,23 @@ class Workspace:
         return TransformersJudge(embedder, clip, device=self._device)
 
     @cached_property
+    def inscribe(self) -> "Inscribe":
+        """Puts the recipe into a picture, and signed credentials where a key is configured.
+
+        Raises CredentialsUnusable where the key or its certificates are of no use.
+        """
+        from packshot.credentials import inscriber
+
+        return inscriber(self.settings.c2pa_key, self.settings.c2pa_certificates)
+
+    def read_credentials(self, data: bytes) -> "Credentials | None":
+        """The signed statement in a picture; raises CredentialsUnusable where the trusted roots cannot be read."""
+        from packshot.credentials import read_anchors, read_credentials
+
+        trusted = self.settings.c2pa_trust
+        return read_credentials(data, read_anchors(trusted) if trusted else "")
+
+    @cached_property
     def executor(self) -> Executor:
         """Starts workers beside this process."""
         from packshot.execution.local import LocalProcesses
@@ -182,6 +201,8 @@ class Workspace:
         from packshot.services.generation import run_generation
         from packshot.services.training import run_training
 
+        inscribe = self.inscribe
+
         def train(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_training(
                 job,
@@ -196,10 +217,10 @@ class Workspace:
             )
 
         def generate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
-            run_generation(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+            run_generation(job, self.records, self.blobs, self.generator, inscribe=inscribe, report=report, stop=stop)
 
         def make_batch(job, report, stop) -> None:  # type: ignore[no-untyped-def]
-            run_batch(job, self.records, self.blobs, self.generator, report=report, stop=stop)
+            run_batch(job, self.records, self.blobs, self.generator, inscribe=inscribe, report=report, stop=stop)
 
         def evaluate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_evaluation(job, self.records, self.blobs, self.generator, self.judge, report=report, stop=stop)

@@ -49,6 +49,15 @@ class Settings(BaseSettings):
         default="",
         description="Networks beside the public internet that webhooks may lead to, such as 10.1.0.0/16,127.0.0.1/32.",
     )
+    c2pa_key: Path | None = Field(
+        default=None, description="The private key that signs pictures (C2PA), a PEM file; unset, they are not signed."
+    )
+    c2pa_certificates: Path | None = Field(
+        default=None, description="The certificate chain of that key, a PEM file with the signer's own first."
+    )
+    c2pa_trust: Path | None = Field(
+        default=None, description="Root certificates that `packshot verify` trusts, a PEM file."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What server and workers log: debug, info, warning or error, and what is worse."
     )

@@ -1,7 +1,11 @@
 """What operators ask from the command line, without a model."""
 
+from dataclasses import replace
+
+from certificates import write_signing
 from PIL import Image
 
+from packshot.credentials import inscriber
 from packshot.imaging.pixels import encode_png
 from packshot.imaging.recipe import with_recipe
 
@@ -18,6 +22,32 @@ def test_verify_tells_a_foreign_file_from_one_of_another_workspace(shell, tmp_pa
     assert "trainedAlgorithmicMedia" in told.out
     assert shell("verify", tmp_path / "other.png", "--json", code=1).json["recipe_whole"]
     assert "cannot read" in shell("verify", tmp_path / "missing.png", code=2).err
+
+
+def test_verify_checks_a_signature_against_the_trusted_roots(shell, tmp_path):
+    signing = write_signing(tmp_path / "signing")
+    png = encode_png(Image.new("RGB", (8, 8), (200, 30, 20)))
+    signed = inscriber(signing.key, signing.certificates)(png, {"prompt": "an apple"})
+    (tmp_path / "signed.png").write_bytes(signed)
+    (tmp_path / "changed.png").write_bytes(signed.replace(b"an apple", b"a banana", 1))
+    told = shell("verify", tmp_path / "signed.png", code=1).out
+    assert "whole, signed by Shop, Signer" in told
+    assert "no trusted root" in told
+    trusting = replace(shell, env={**shell.env, **signing.env})
+    assert "a trusted root vouches" in trusting("verify", tmp_path / "signed.png", code=1).out
+    assert trusting("verify", tmp_path / "signed.png", "--json", code=1).json["credentials"]["trusted"]
+    assert "NOT whole (assertion.dataHash.mismatch)" in trusting("verify", tmp_path / "changed.png", code=1).out
+
+
+def test_a_key_that_cannot_sign_stops_server_and_worker_at_the_start(shell, tmp_path):
+    signing = write_signing(tmp_path / "signing")
+    signing.key.write_text("no key")
+    broken = replace(shell, env={**shell.env, **signing.env})
+    for command in (("serve", "--port", 0, "--workers", 0), ("worker",)):
+        assert "key.pem holds no private key in PEM form" in broken(*command, code=1).err
+    signing.roots.write_text("no root")
+    (tmp_path / "any.png").write_bytes(b"any")
+    assert "roots.pem holds no certificates" in broken("verify", tmp_path / "any.png", code=1).err
 
 
 def test_deeds_at_the_machine_are_noted(shell):

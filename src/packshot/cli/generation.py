@@ -92,6 +92,7 @@ def generate(
                 category=chosen.category if chosen else None,
                 template=chosen.template if chosen else None,
                 namespace=space.settings.namespace,
+                inscribe=space.inscribe,
                 report=report,
             )
         files = {f"{image.id}.png": space.blobs.get(image.sha256) for image in images}

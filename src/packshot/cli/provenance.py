@@ -9,6 +9,7 @@ from packshot.cli.output import Json, show, workspace
 from packshot.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from packshot.domain.credentials import Credentials
     from packshot.services.provenance import Provenance
 
 
@@ -32,7 +33,7 @@ def verify(file: Annotated[Path, typer.Argument(help="A picture file.")], as_jso
     except OSError as error:
         raise InvalidInput(f"cannot read {file} ({error.strerror})") from error
     with workspace() as space:
-        found = find_out(space.records, space.blobs, data)
+        found = find_out(space.records, space.blobs, data, space.read_credentials)
     show(found, as_json, lambda: _text(file, found))
     if not found.ours:
         raise typer.Exit(1)
@@ -46,6 +47,7 @@ def _text(file: Path, found: "Provenance") -> str:
         f"{file}: {found.finding}; {found.explanation}",
         f"sha256      {found.sha256}",
         f"source type {declared}",
+        f"credentials {_credentials_text(found.credentials)}",
     ]
     if found.recipe is not None:
         state = "whole" if found.recipe_whole else "NOT as it was written"
@@ -55,3 +57,15 @@ def _text(file: Path, found: "Provenance") -> str:
     if found.lineage:
         lines.append(lineage_text(found.lineage, {}))
     return "\n".join(lines)
+
+
+def _credentials_text(found: "Credentials | None") -> str:
+    if found is None:
+        return "none (not signed, or the signature was taken out)"
+    if not found.whole:
+        return f"NOT whole ({', '.join(found.problems)}): the file is not as {found.signed_by} signed it"
+    trust = (
+        "a trusted root vouches for the certificate" if found.trusted else "no trusted root vouches for the certificate"
+    )
+    says = "made by a model" if found.declared_generated else "nothing of a model"
+    return f"whole, signed by {found.signed_by}, made with {found.generator}; {says}; {trust}"

@@ -30,6 +30,7 @@ def serve(
     with workspace() as space, interruptible(), listen(host, port, dev=dev) as listening:
         if not dev and not any(key.revoked_at is None for key in space.records.find(ApiKey)):
             say("no API key is valid, so nobody is answered; make one with: packshot key create NAME --scope SCOPE")
+        _ = space.inscribe  # what cannot sign should not begin
         with space.workers(workers), space.courier():
             name = f"[{host}]" if ":" in host else host
             say(f"listening on http://{name}:{listening.getsockname()[1]} with {workers} workers")

@@ -39,6 +39,7 @@ PackshotError
 ├── CorruptArtifact              stored bytes do not match their digest
 ├── GateNotPassed                the verdict of a fine-tune forbids what was asked
 ├── NothingServing               a category has no promoted fine-tune, or no earlier one to roll back to
+├── CredentialsUnusable          the key, certificates or trusted roots of signed pictures are of no use
 ├── WorkspaceMissing             PACKSHOT_HOME holds no workspace
 ├── WorkspaceUnusable            the database or the blob folder does not answer as it should
 ├── ServerUnusable               a Packshot server cannot be reached, or does not answer as it should
@@ -229,6 +230,10 @@ class GateNotPassed(PackshotError):
 
 class NothingServing(PackshotError):
     """A category has no promoted fine-tune, or no earlier one to roll back to."""
+
+
+class CredentialsUnusable(PackshotError):
+    """The key or the certificates that sign pictures, or the roots that are trusted, cannot be used."""
 
 
 class WorkspaceMissing(PackshotError):

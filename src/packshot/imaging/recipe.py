@@ -9,7 +9,7 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -20,15 +20,16 @@ from packshot.imaging.decode import MAX_PIXELS
 from packshot.imaging.pixels import PILLOW_ERRORS
 
 Value = str | int | float | bool | None
+Inscribe = Callable[[bytes, Mapping[str, Value]], bytes]
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEY, _HUMAN_KEY, _SEAL_KEY, _XMP_KEY = "packshot", "parameters", "packshot-seal", "XML:com.adobe.xmp"
-_GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- Iptc4xmpExt:DigitalSourceType="{_GENERATED}"/>
+ Iptc4xmpExt:DigitalSourceType="{GENERATED}"/>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 
@@ -105,7 +106,7 @@ def read_inscription(data: bytes) -> Inscription:
         recipe_whole=recipe is not None and seal is not None and seal.recipe == _sha256(texts[_KEY]),
         pixels_whole=pixels is not None and seal is not None and seal.pixels == pixels,
         pixels=pixels,
-        declared_generated=_GENERATED.encode() in texts.get(_XMP_KEY, b""),
+        declared_generated=GENERATED.encode() in texts.get(_XMP_KEY, b""),
     )
 
 

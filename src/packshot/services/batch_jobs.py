@@ -3,6 +3,7 @@
 from packshot.domain.batches import Batch, portions
 from packshot.domain.errors import Interrupted, JobFailed, PackshotError
 from packshot.domain.jobs import Job
+from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, Progress, Records
 from packshot.services.batches import NOT_OF_THE_ITEM, ItemState, failed_item, failures_of, items_of
 from packshot.services.generation import make_images, resolved_again
@@ -10,7 +11,14 @@ from packshot.services.jobs import ReportProgress, Stop
 
 
 def run_batch(
-    job: Job, records: Records, blobs: Blobs, generator: Generator, *, report: ReportProgress, stop: Stop
+    job: Job,
+    records: Records,
+    blobs: Blobs,
+    generator: Generator,
+    *,
+    inscribe: Inscribe = with_recipe,
+    report: ReportProgress,
+    stop: Stop,
 ) -> None:
     """Make what is missing of the pictures of ``job``, each exactly once, however often it is tried.
 
@@ -30,7 +38,7 @@ def run_batch(
             if stop():
                 raise Interrupted(f"stopped after picture {done} of {total}")
             if not made.issuperset(portion) and not _make(
-                records, blobs, generator, job, state, portion, _relayed(report, stop, done, total)
+                records, blobs, generator, job, state, portion, _relayed(report, stop, done, total), inscribe
             ):
                 break
             done += len(portion)
@@ -50,13 +58,13 @@ def _make(
     state: ItemState,
     portion: range,
     report: ReportProgress,
+    inscribe: Inscribe,
 ) -> bool:
     """Make and record the pictures of ``portion``; or record why not, and return False."""
     assert state.generation
     try:
-        images = make_images(
-            blobs, generator, state.generation, resolved_again(records, state.generation), report, numbers=portion
-        )
+        resolved = resolved_again(records, state.generation)
+        images = make_images(blobs, generator, state.generation, resolved, report, inscribe, numbers=portion)
     except NOT_OF_THE_ITEM:
         raise
     except PackshotError as error:

@@ -18,7 +18,7 @@ from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
-from packshot.imaging.recipe import with_recipe
+from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop, no_report
@@ -115,6 +115,7 @@ def generate(
     category: Category | None = None,
     template: Template | None = None,
     namespace: str = DEFAULT_NAMESPACE,
+    inscribe: Inscribe = with_recipe,
     report: ReportProgress = no_report,
 ) -> tuple[Generation, list[GeneratedImage]]:
     """Answer ``prompt`` and record every picture with its lineage; ``template`` is what it was rendered from.
@@ -128,7 +129,7 @@ def generate(
     )
     generation = new_generation(prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template)
     started = time.monotonic()
-    images = make_images(blobs, generator, generation, resolved, report)
+    images = make_images(blobs, generator, generation, resolved, report, inscribe)
     seconds = time.monotonic() - started
     usage = usage_at_once(generation, resolved.fine_tune, num_images=len(images), seconds=seconds)
     records.add(generation, *images, usage)
@@ -176,7 +177,14 @@ def plan_generation(
 
 
 def run_generation(
-    job: Job, records: Records, blobs: Blobs, generator: Generator, *, report: ReportProgress, stop: Stop
+    job: Job,
+    records: Records,
+    blobs: Blobs,
+    generator: Generator,
+    *,
+    inscribe: Inscribe = with_recipe,
+    report: ReportProgress,
+    stop: Stop,
 ) -> list[GeneratedImage]:
     """Make the pictures of ``job``: exactly once, however often it is tried.
 
@@ -196,7 +204,7 @@ def run_generation(
         if stop():
             raise Interrupted(f"stopped after step {progress.step} of {progress.num_steps}")
 
-    images = make_images(blobs, generator, generation, resolved, checked)
+    images = make_images(blobs, generator, generation, resolved, checked, inscribe)
     with records.transaction(fence=(job.id, job.attempt)):
         records.add(*images)
     return images
@@ -243,6 +251,7 @@ def make_images(
     generation: Generation,
     resolved: ResolvedPrompt,
     report: ReportProgress,
+    inscribe: Inscribe,
     *,
     numbers: range | None = None,
 ) -> list[GeneratedImage]:
@@ -258,7 +267,7 @@ def make_images(
     images: list[GeneratedImage] = []
     for number, png in zip(wanted, pngs, strict=True):
         seed = generation.sampling.seed + number
-        sha256 = blobs.put(with_recipe(png, _recipe(generation, resolved, seed)))
+        sha256 = blobs.put(inscribe(png, _recipe(generation, resolved, seed)))
         images.append(
             GeneratedImage(id=new_id("img"), generation_id=generation.id, number=number, seed=seed, sha256=sha256)
         )

@@ -1,13 +1,17 @@
 """Use case of provenance: what a picture file says of itself, and what the workspace knows of it. Needs no model."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from packshot.domain.credentials import Credentials
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.imaging.recipe import Inscription, Value, pixel_digest, read_inscription
 from packshot.ports import Blobs, Records
 from packshot.services.models import Lineage, lineage_of
+
+ReadCredentials = Callable[[bytes], Credentials | None]
 
 
 class Finding(StrEnum):
@@ -34,7 +38,10 @@ _EXPLANATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """A finding, with what led to it. ``lineage`` is None where the workspace does not know the picture."""
+    """A finding, with what led to it.
+
+    ``lineage`` is None where the workspace does not know the picture, ``credentials`` where nobody signed it.
+    """
 
     finding: Finding
     explanation: str
@@ -43,6 +50,7 @@ class Provenance:
     recipe_whole: bool
     pixels_whole: bool
     declared_generated: bool
+    credentials: Credentials | None
     lineage: Lineage | None
 
     @property
@@ -51,7 +59,7 @@ class Provenance:
         return self.finding in {Finding.KNOWN, Finding.REWRITTEN}
 
 
-def verify(records: Records, blobs: Blobs, data: bytes) -> Provenance:
+def verify(records: Records, blobs: Blobs, data: bytes, read_credentials: ReadCredentials) -> Provenance:
     """Find out what made the picture file ``data``, and whether it is still what was made."""
     sha256 = hashlib.sha256(data).hexdigest()
     inscription = read_inscription(data)
@@ -68,6 +76,7 @@ def verify(records: Records, blobs: Blobs, data: bytes) -> Provenance:
         recipe_whole=known or inscription.recipe_whole,
         pixels_whole=known or inscription.pixels_whole,
         declared_generated=inscription.declared_generated,
+        credentials=read_credentials(data),
         lineage=lineage_of(records, image.id) if image else None,
     )
 

@@ -31,6 +31,7 @@ STATUS: dict[type[PackshotError], int] = {
     errors.CorruptArtifact: 500,
     errors.GateNotPassed: 409,
     errors.NothingServing: 409,
+    errors.CredentialsUnusable: 503,
     errors.WorkspaceMissing: 503,
     errors.WorkspaceUnusable: 503,
     errors.JobFailed: 500,
