@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types contracts docs clean
+.PHONY: demo test check format lint types contracts docs faults clean
 
 demo: .venv/ready
 	$(BIN)/packshot demo
@@ -26,6 +26,10 @@ contracts: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python docs/build.py --check
+
+# All fault tests at their full counts, some of which take long; results go to benchmarks/results.
+faults: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
