@@ -101,7 +101,9 @@ class FakeGenerator:
         sampling: SamplingSettings,
         *,
         report: Callable[[Progress], None],
+        caller: str = "",
     ) -> list[bytes]:
+        del caller
         if self.failure:
             raise self.failure
         self.prompts += prompts

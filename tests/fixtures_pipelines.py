@@ -19,7 +19,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from packshot.diffusion.bases import DiffusersBaseModels
+from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.generator import DiffusersGenerator
+from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
@@ -123,10 +125,11 @@ def never() -> bool:
 class Studio:
     """Bases, trainer and generator over one embedded folder, as the composition root wires them."""
 
-    def __init__(self, folder: Path, *, max_batch: int = 8) -> None:
+    def __init__(self, folder: Path, **limits: int) -> None:
         self.folder = folder
         self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
-        self.generator = DiffusersGenerator(self.bases, max_batch=max_batch)
+        self.engine = DiffusersEngine(self.bases, EngineLimits(**limits))
+        self.generator = DiffusersGenerator(self.bases, self.engine)
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base: BaseModelRef = self.bases.describe("embedded")
 

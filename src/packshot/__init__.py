@@ -4,13 +4,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from packshot.client import AsyncClient, Client
+    from packshot.engine import Engine
 
-__all__ = ["AsyncClient", "Client", "__version__"]
+__all__ = ["AsyncClient", "Client", "Engine", "__version__"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """The clients, imported when they are asked for: the command line starts without them."""
+    """Clients and engine, imported when they are asked for: the command line starts without them."""
+    if name == "Engine":
+        from packshot.engine import Engine
+
+        return Engine
     if name in ("AsyncClient", "Client"):
         from packshot import client
 

@@ -33,6 +33,7 @@ from packshot.services.limits import Limits
 from packshot.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
+    from packshot.diffusion.engine import DiffusersEngine
     from packshot.domain.credentials import Credentials
     from packshot.imaging.recipe import Inscribe
     from packshot.storage.records import SqlRecords
@@ -283,7 +284,24 @@ class Workspace:
     def _diffusers_generator(self):  # type: ignore[no-untyped-def]
         from packshot.diffusion.generator import DiffusersGenerator
 
-        return DiffusersGenerator(self._diffusers_bases, max_batch=self.settings.max_batch)
+        return DiffusersGenerator(self._diffusers_bases, self.engine)
+
+    @cached_property
+    def engine(self) -> "DiffusersEngine":
+        """Mixes the pictures of all callers in one batch."""
+        from packshot.diffusion.engine import DiffusersEngine
+        from packshot.diffusion.resident import EngineLimits
+
+        settings = self.settings
+        limits = EngineLimits(
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            adapter_ranks=settings.adapter_ranks,
+            adapter_cache_mib=settings.adapter_cache_mib,
+            prompt_cache_mib=settings.prompt_cache_mib,
+            max_replicas=settings.max_replicas,
+        )
+        return DiffusersEngine(self._diffusers_bases, limits)
 
 
 def create_workspace(settings: Settings) -> Workspace:

@@ -245,8 +245,12 @@ class Generator(Protocol):
         sampling: SamplingSettings,
         *,
         report: Callable[[Progress], None],
+        caller: str = "",
     ) -> list[bytes]:
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
+
+        Callers whose pictures are made at the same time take turns. ``report`` counts denoising steps; what it raises
+        ends the call.
 
         Raises IncompatibleFineTune where base and fine-tune do not belong together.
         """

@@ -26,6 +26,25 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
+    max_queue: int = Field(
+        default=4096, ge=1, le=1_000_000, description="How many pictures wait for the engine before it lets no more in."
+    )
+    adapter_ranks: int = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="How many ranks of adapters stand beside the base at once: 256 = 16 adapters of rank 16.",
+    )
+    adapter_cache_mib: int = Field(
+        default=1024, ge=0, le=1_000_000, description="MiB of main memory for adapters that were read before."
+    )
+    prompt_cache_mib: int = Field(default=128, ge=0, le=1_000_000, description="MiB for prompts that were read before.")
+    max_replicas: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many full fine-tunes are in memory at once, each a denoiser of its own.",
+    )
     group_size: int = Field(default=16, ge=1, le=256, description="How many categories are trained together at most.")
     group_samples: int = Field(
         default=16,

@@ -43,6 +43,7 @@ class DiffusersBaseModels:
         self._device = device
         self._loaded: tuple[str, Family] | None = None
         self._in_use = threading.RLock()
+        self._borrower: int | None = None
 
     def describe(self, source: str, revision: str = "") -> BaseModelRef:
         """``embedded``, a folder or a hub id as a new record; nothing is loaded.
@@ -92,7 +93,16 @@ class DiffusersBaseModels:
             if self._loaded is None or self._loaded[0] != base.digest:
                 self._loaded = None
                 self._loaded = base.digest, self._load(base)
-            yield self._loaded[1]
+            before, self._borrower = self._borrower, threading.get_ident()
+            try:
+                yield self._loaded[1]
+            finally:
+                self._borrower = before
+
+    @property
+    def borrowed_here(self) -> bool:
+        """Whether this thread has borrowed a base."""
+        return self._borrower == threading.get_ident()
 
     def folder_of(self, base: BaseModelRef) -> Path:
         """The folder that holds the base's files.

@@ -10,6 +10,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from packshot.diffusion.components import known_to
+from packshot.domain.errors import SchedulerRefused
+
+SCHEDULER = "flow-match-euler"
 
 
 class FlowMatching:
@@ -45,20 +48,29 @@ class FlowMatching:
         assert gamma == 0, "refused before the base was loaded"
         return torch.ones(len(timesteps), device=self._device)
 
-    def new_sampler(self, inference_steps: int, num_patches: int, *, even: bool) -> "FlowSampler":
+    def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents at the other end of the line."""
+        return noisy - (timesteps / self.num_train_timesteps)[:, None, None, None] * prediction
+
+    def new_sampler(self, inference_steps: int, num_patches: int, scheduler: str, *, even: bool) -> "FlowSampler":
         """Euler's method on the base's own schedule, for a picture of ``num_patches`` tokens.
 
         With ``even`` the steps end at a share of noise of 1 / inference_steps before they are shifted, without at the
         last of the training schedule: bases differ in it, and their pipelines with them.
+
+        Raises:
+            SchedulerRefused: another scheduler.
         """
-        scheduler = self._scheduler()
+        if scheduler != SCHEDULER:
+            raise SchedulerRefused(f"the scheduler is {scheduler!r}, and the base predicts a flow; take {SCHEDULER}")
+        schedule = self._scheduler()
         options: dict[str, Any] = {}
-        if scheduler.config["use_dynamic_shifting"]:
-            options["mu"] = _shift(scheduler.config, num_patches)
+        if schedule.config["use_dynamic_shifting"]:
+            options["mu"] = _shift(schedule.config, num_patches)
         if even:
             options["sigmas"] = np.linspace(1.0, 1 / inference_steps, inference_steps)
-        scheduler.set_timesteps(inference_steps, device=self._device, **options)
-        return FlowSampler(scheduler)
+        schedule.set_timesteps(inference_steps, device=self._device, **options)
+        return FlowSampler(schedule)
 
     def _scheduler(self) -> Any:
         return FlowMatchEulerDiscreteScheduler.from_config(self._config)

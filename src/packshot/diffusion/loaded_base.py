@@ -1,8 +1,9 @@
 """What all families share: a loaded base as the sum of its parts. A family adds how prompts are read and used."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,12 @@ class LoadedBase:
         """Those that learn with ``train_text_encoder``."""
         return {encoder.name: encoder.module for encoder in self._trainable}
 
+    def with_denoiser(self, denoiser: nn.Module) -> Self:
+        """The same base, all else shared, with another network that predicts."""
+        other = copy.copy(self)
+        other._denoiser = denoiser
+        return other
+
     def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
         """One picture, (3, height, width) in [-1, 1], to the distribution of its latents."""
         return self._codec.encode(pixels)
@@ -92,6 +99,10 @@ class LoadedBase:
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The latents at the given time steps of the forward process."""
         return self._process.add_noise(latents, noise, timesteps)
+
+    def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents without noise, as far as a prediction tells."""
+        return self._process.estimate(noisy, prediction, timesteps)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the denoiser learns to predict."""

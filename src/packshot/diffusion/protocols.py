@@ -6,7 +6,7 @@ Knows neither families nor methods; they know this page and not each other.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,10 @@ class NoiseProcess(Protocol):
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The latents at the given time steps of the forward process."""
+        ...
+
+    def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents without noise, as far as a prediction tells."""
         ...
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -118,6 +122,10 @@ class Family(Protocol):
         """What the names of the denoiser's parameters begin with in files, for example ``unet``."""
         ...
 
+    def with_denoiser(self, denoiser: nn.Module) -> Self:
+        """The same base, all else shared, with another network that predicts."""
+        ...
+
     def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
         """One picture, (3, height, width) in [-1, 1], to the distribution of its latents."""
         ...
@@ -146,6 +154,10 @@ class Family(Protocol):
         """The latents at the given time steps of the forward process."""
         ...
 
+    def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents without noise, as far as a prediction tells."""
+        ...
+
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the denoiser learns to predict."""
         ...
@@ -158,8 +170,12 @@ class Family(Protocol):
         """The denoiser's output, of the latents' shape."""
         ...
 
-    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
-        """A fresh sampler for this many steps; InvalidInput where the base's schedule does not have them."""
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int], scheduler: str = "") -> Sampler:
+        """A fresh sampler for this many steps, by the name of its scheduler or as the base itself is sampled.
+
+        InvalidInput where the base's schedule does not have the steps, SchedulerRefused where the scheduler does not
+        go with what the base predicts.
+        """
         ...
 
     def initial_rows(self, class_noun: str, seed: int, num_vectors: int) -> dict[str, Tensor]:

@@ -1,16 +1,25 @@
 """The variance-preserving forward process (Ho et al. 2020) and what a base of this kind learns. Knows no family."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import Tensor
 
 from packshot.diffusion.components import known_to
-from packshot.domain.errors import BaseModelRefused
+from packshot.diffusion.protocols import Sampler
+from packshot.domain.errors import BaseModelRefused, InvalidInput, SchedulerRefused
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
+_SAMPLERS: dict[str, tuple[Any, dict[str, object]]] = {
+    "ddim": (DDIMScheduler, {}),
+    "euler": (EulerDiscreteScheduler, {}),
+    "dpmsolver++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+}
 
 
 class VariancePreserving:
@@ -24,6 +33,7 @@ class VariancePreserving:
                 f"the base predicts {self._prediction_type!r}; supported are {', '.join(PREDICTION_TYPES)}"
             )
         self._device = device
+        self._config = dict(scheduler_config)
         self._alphas_cumprod = schedule.alphas_cumprod.to(device)
         self.num_train_timesteps = int(schedule.config["num_train_timesteps"])
 
@@ -52,6 +62,43 @@ class VariancePreserving:
         if self._prediction_type == "epsilon":
             return (gamma / snr).clamp(max=1.0)
         return snr.clamp(max=gamma) / (snr + 1)
+
+    def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The latents without noise, as far as the prediction tells."""
+        signal, deviation = self._signal_and_deviation(timesteps.round().long())
+        if self._prediction_type == "epsilon":
+            return (noisy - deviation * prediction) / signal
+        return signal * noisy - deviation * prediction
+
+    def new_sampler(self, inference_steps: int, scheduler: str) -> Sampler:
+        """DDIM (Song et al. 2021), Euler's method (Karras et al. 2022) or DPM-Solver++ multistep (Lu et al. 2022).
+
+        Each runs on the base's own noise schedule.
+
+        Raises:
+            SchedulerRefused: another scheduler.
+            InvalidInput: more steps than the schedule can be divided into.
+        """
+        if scheduler not in _SAMPLERS:
+            raise SchedulerRefused(
+                f"the scheduler is {scheduler!r}, and the base predicts {self._prediction_type}; take one of "
+                f"{', '.join(_SAMPLERS)}"
+            )
+        if inference_steps > self.num_train_timesteps:
+            raise InvalidInput(
+                f"inference_steps is {inference_steps}, more than the {self.num_train_timesteps} time steps of the "
+                "base's noise schedule; ask for fewer"
+            )
+        kind, options = _SAMPLERS[scheduler]
+        sampler: Any = kind.from_config(known_to(kind, self._config), **options)
+        sampler.set_timesteps(inference_steps, device=self._device)
+        # DPM-Solver++ would divide by zero between equal noise levels.
+        if kind is DPMSolverMultistepScheduler and (sampler.sigmas.diff() >= 0).any():
+            raise InvalidInput(
+                f"inference_steps is {inference_steps}, more than the noise schedule of the base can be divided into; "
+                f"ask for at most {self.num_train_timesteps // 2}"
+            )
+        return cast(Sampler, sampler)
 
     def _signal_and_deviation(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         alphas = self._alphas_cumprod[timesteps][:, None, None, None]

@@ -13,6 +13,7 @@ PackshotError
 │   │   ├── MissingVariable      neither a default nor a value
 │   │   ├── WrongVariable        of another type, out of bounds, no choice
 │   │   └── UnusedOverride       no such variable; names near matches
+│   ├── SchedulerRefused         an unknown scheduler, or one that does not go with what the base predicts
 │   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
@@ -25,6 +26,7 @@ PackshotError
 │   └── ScopeMissing             the key has not the scope that this needs
 ├── LimitReached                 too much at once; carries when to come again
 │   ├── RateLimited              more requests in a minute than the key may make
+│   ├── QueueFull                more pictures wait for the engine than it holds
 │   └── QuotaExceeded            more unfinished jobs than the namespace may have
 ├── NotFound                     a category, version, image, run or base that does not exist
 ├── AddressRefused               a webhook leads where the server must not connect, or cannot be reached
@@ -43,6 +45,7 @@ PackshotError
 ├── WorkspaceMissing             PACKSHOT_HOME holds no workspace
 ├── WorkspaceUnusable            the database or the blob folder does not answer as it should
 ├── ServerUnusable               a Packshot server cannot be reached, or does not answer as it should
+├── SamplingFailed               a picture's numbers were not finite any more
 ├── JobFailed                    a job ended in failure; carries its recorded cause
 └── Interrupted                  stopped on request; what was done is kept and can be resumed
 """
@@ -100,6 +103,10 @@ class WrongVariable(InvalidVariables):
 
 class UnusedOverride(InvalidVariables):
     """A value was given for a variable that no template has."""
+
+
+class SchedulerRefused(InvalidInput):
+    """No scheduler has this name, or it does not go with what the base predicts."""
 
 
 class UploadRefused(InvalidInput):
@@ -176,6 +183,10 @@ class RateLimited(LimitReached):
     """The API key made more requests in a minute than it may."""
 
 
+class QueueFull(LimitReached):
+    """As many pictures wait for the engine as it holds."""
+
+
 class QuotaExceeded(LimitReached):
     """The namespace has as many unfinished jobs as it may."""
 
@@ -246,6 +257,10 @@ class WorkspaceUnusable(PackshotError):
 
 class ServerUnusable(PackshotError):
     """A Packshot server cannot be reached, or does not answer as it should."""
+
+
+class SamplingFailed(PackshotError):
+    """The numbers of a picture were not finite any more."""
 
 
 class JobFailed(PackshotError):

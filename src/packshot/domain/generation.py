@@ -10,9 +10,16 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from packshot.domain.catalog import Category, fold_case, fold_look_alikes, readings
-from packshot.domain.errors import AmbiguousIdentifier, InvalidInput, InvalidPrompt, UnknownIdentifier
+from packshot.domain.errors import (
+    AmbiguousIdentifier,
+    InvalidInput,
+    InvalidPrompt,
+    SchedulerRefused,
+    UnknownIdentifier,
+)
 
 MAX_PROMPT_LENGTH = 1000
+SCHEDULERS = ("ddim", "euler", "dpmsolver++", "flow-match-euler")
 
 # Anything with an inner underscore reads as an identifier: ordinary prose has none. The other underscores are those
 # that NFKC makes one; accents that are characters of their own belong to the word they stand in.
@@ -27,7 +34,10 @@ _LINE_BREAK = re.compile(r"[\t\n\u2028\u2029]")
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How pictures are sampled. Image ``i`` of a request has the seed ``seed + i``; 0 pixels = the base's own size."""
+    """How pictures are sampled. Image ``i`` of a request has the seed ``seed + i``; 0 pixels = the base's own size.
+
+    ``scheduler`` is one of SCHEDULERS, or empty for the one that the base itself is sampled with.
+    """
 
     seed: int = 0
     num_images: int = 1
@@ -36,12 +46,14 @@ class SamplingSettings:
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
+    scheduler: str = ""
 
     def __post_init__(self) -> None:
         """Check every bound.
 
         Raises:
             InvalidInput: a value out of its range.
+            SchedulerRefused: no such scheduler.
             InvalidPrompt: a negative prompt that breaks the rules of prompts, or holds an identifier.
         """
         for name, low, high in (
@@ -57,6 +69,8 @@ class SamplingSettings:
                 raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
         if self.width % 8 or self.height % 8:
             raise InvalidInput(f"the size {self.width} x {self.height} is not a multiple of 8 pixels")
+        if self.scheduler and self.scheduler not in SCHEDULERS:
+            raise SchedulerRefused(f"no scheduler is called {self.scheduler!r}; take one of {', '.join(SCHEDULERS)}")
         if self.negative_prompt:
             check_prompt(self.negative_prompt)
         found = _IDENTIFIER_LIKE.search(self.negative_prompt)

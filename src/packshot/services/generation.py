@@ -1,7 +1,7 @@
 """Use cases of generation: a caller's prompt in, recorded pictures with their recipe out, at once or as a job."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
@@ -130,10 +130,20 @@ def generate(
     generation = new_generation(prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template)
     started = time.monotonic()
     images = make_images(blobs, generator, generation, resolved, report, inscribe)
-    seconds = time.monotonic() - started
+    record_at_once(records, generation, resolved, images, time.monotonic() - started)
+    return generation, images
+
+
+def record_at_once(
+    records: Records,
+    generation: Generation,
+    resolved: ResolvedPrompt,
+    images: Sequence[GeneratedImage],
+    seconds: float,
+) -> None:
+    """Record a request that was answered without the queue, and what it took."""
     usage = usage_at_once(generation, resolved.fine_tune, num_images=len(images), seconds=seconds)
     records.add(generation, *images, usage)
-    return generation, images
 
 
 def plan_generation(
@@ -263,9 +273,24 @@ def make_images(
     wanted = range(generation.sampling.num_images) if numbers is None else numbers
     sampling = replace(generation.sampling, seed=generation.sampling.seed + wanted.start, num_images=len(wanted))
     loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
-    pngs = generator.generate(resolved.base, loaded, [resolved.prompt], sampling, report=report)
+    pngs = generator.generate(
+        resolved.base, loaded, [resolved.prompt], sampling, report=report, caller=generation.namespace
+    )
+    return keep_images(blobs, generation, resolved, pngs, inscribe, numbers=wanted)
+
+
+def keep_images(
+    blobs: Blobs,
+    generation: Generation,
+    resolved: ResolvedPrompt,
+    pngs: Sequence[bytes],
+    inscribe: Inscribe,
+    *,
+    numbers: range,
+) -> list[GeneratedImage]:
+    """The pictures ``numbers`` of ``generation``, stored with their recipes, not recorded yet."""
     images: list[GeneratedImage] = []
-    for number, png in zip(wanted, pngs, strict=True):
+    for number, png in zip(numbers, pngs, strict=True):
         seed = generation.sampling.seed + number
         sha256 = blobs.put(inscribe(png, _recipe(generation, resolved, seed)))
         images.append(
@@ -287,6 +312,8 @@ def _recipe(generation: Generation, resolved: ResolvedPrompt, seed: int) -> dict
         "base_digest": resolved.base.digest,
         "code_revision": generation.code_revision,
     }
+    if sampling.scheduler:
+        recipe["scheduler"] = sampling.scheduler
     if resolved.fine_tune:
         recipe["fine_tune_version"] = resolved.fine_tune.version
         recipe["fine_tune_digest"] = resolved.fine_tune.artifact(WEIGHTS).sha256

@@ -34,6 +34,7 @@ STATUS: dict[type[PackshotError], int] = {
     errors.CredentialsUnusable: 503,
     errors.WorkspaceMissing: 503,
     errors.WorkspaceUnusable: 503,
+    errors.SamplingFailed: 500,
     errors.JobFailed: 500,
     errors.Interrupted: 503,
     errors.ServerUnusable: 502,

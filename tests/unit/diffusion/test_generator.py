@@ -83,6 +83,8 @@ def test_pictures_come_in_order_of_prompts_and_seeds_whatever_the_batch(studio: 
         {"negative_prompt": "blurry"},
         {"width": 32},
         {"height": 24},
+        {"scheduler": "euler"},
+        {"scheduler": "ddim"},
     ],
 )
 def test_every_setting_has_an_effect(change: dict[str, Any], studio: Studio) -> None:
@@ -99,12 +101,12 @@ def test_a_prompt_longer_than_the_encoder_is_cut(studio: Studio) -> None:
     assert generate(studio, [long]) == generate(studio, [long + "and a pear"])
 
 
-def test_progress_counts_denoising_steps(studio: Studio) -> None:
+def test_progress_counts_the_denoising_steps_of_all_pictures(studio: Studio) -> None:
     reported: list[Progress] = []
     sampling = replace(SAMPLING, num_images=5)
     studio.generator.generate(studio.base, None, ["an apple"] * 2, sampling, report=reported.append)
-    assert [each.step for each in reported] == list(range(1, 9))
-    assert {each.num_steps for each in reported} == {8}
+    assert [each.step for each in reported] == [8, 16, 24, 32, 34, 36, 38, 40]
+    assert {each.num_steps for each in reported} == {40}
 
 
 def test_a_fine_tune_changes_the_pictures_and_leaves_the_base_as_it_was(

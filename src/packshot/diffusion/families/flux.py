@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from packshot.diffusion.components import load_module, load_text_encoder, read_config
-from packshot.diffusion.flow_matching import FlowMatching
+from packshot.diffusion.flow_matching import SCHEDULER, FlowMatching
 from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
@@ -97,10 +97,11 @@ class Flux(LoadedBase):
         ).sample
         return unpack(packed, height, width)
 
-    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int], scheduler: str = "") -> Sampler:
         """Euler's method on the base's own schedule, shifted to noise the more, the larger the picture."""
         _, height, width = latent_shape
-        return self._flow.new_sampler(inference_steps, (height // PATCH) * (width // PATCH), even=True)
+        num_patches = (height // PATCH) * (width // PATCH)
+        return self._flow.new_sampler(inference_steps, num_patches, scheduler or SCHEDULER, even=True)
 
 
 def pack(latents: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from packshot.diffusion.components import load_module, load_text_encoder, read_config
-from packshot.diffusion.flow_matching import FlowMatching
+from packshot.diffusion.flow_matching import SCHEDULER, FlowMatching
 from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
@@ -87,7 +87,8 @@ class StableDiffusion3(LoadedBase):
             pooled_projections=conditioning["pooled"],
         ).sample
 
-    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int], scheduler: str = "") -> Sampler:
         """Euler's method on the base's own schedule."""
         _, height, width = latent_shape
-        return self._flow.new_sampler(inference_steps, (height // self._patch) * (width // self._patch), even=False)
+        num_patches = (height // self._patch) * (width // self._patch)
+        return self._flow.new_sampler(inference_steps, num_patches, scheduler or SCHEDULER, even=False)

@@ -8,17 +8,15 @@ from typing import Any, Self, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from packshot.diffusion.components import known_to, load_module, load_text_encoder, read_config
+from packshot.diffusion.components import load_module, load_text_encoder, read_config
 from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
 from packshot.diffusion.variance_preserving import VariancePreserving
-from packshot.domain.errors import InvalidInput
 
 
 class StableDiffusionXL(LoadedBase):
@@ -48,9 +46,8 @@ class StableDiffusionXL(LoadedBase):
             coarsest=2 ** (len(unet.config["block_out_channels"]) - 1),
             device=device,
         )
-        self._scheduler_config = scheduler_config
+        self._variance_preserving = process
         self._empty_is_zero = empty_is_zero
-        self._num_train_timesteps = process.num_train_timesteps
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
@@ -94,18 +91,7 @@ class StableDiffusionXL(LoadedBase):
         unet = cast(Any, self._denoiser)
         return unet(noisy, timesteps, conditioning["hidden_states"], added_cond_kwargs=added).sample
 
-    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
-        """Euler's method (Karras et al. 2022) on the base's own noise schedule.
-
-        Raises:
-            InvalidInput: more steps than the schedule has time steps.
-        """
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int], scheduler: str = "") -> Sampler:
+        """A fresh sampler on the base's own noise schedule; Euler's method where none is named."""
         del latent_shape
-        if inference_steps > self._num_train_timesteps:
-            raise InvalidInput(
-                f"inference_steps is {inference_steps}, more than the {self._num_train_timesteps} time steps of the "
-                "base's noise schedule; ask for fewer"
-            )
-        sampler: Any = EulerDiscreteScheduler.from_config(known_to(EulerDiscreteScheduler, self._scheduler_config))
-        sampler.set_timesteps(inference_steps, device=self.device)
-        return cast(Sampler, sampler)
+        return self._variance_preserving.new_sampler(inference_steps, scheduler or "euler")

@@ -7,17 +7,15 @@ from typing import Any, Self, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from packshot.diffusion.components import known_to, load_module, load_text_encoder, read_config
+from packshot.diffusion.components import load_module, load_text_encoder, read_config
 from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
 from packshot.diffusion.variance_preserving import VariancePreserving
-from packshot.domain.errors import InvalidInput
 
 
 class StableDiffusion(LoadedBase):
@@ -48,8 +46,7 @@ class StableDiffusion(LoadedBase):
             device=device,
         )
         self._text_encoder = text_encoder
-        self._scheduler_config = scheduler_config
-        self._num_train_timesteps = process.num_train_timesteps
+        self._variance_preserving = process
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
@@ -74,23 +71,7 @@ class StableDiffusion(LoadedBase):
         """The UNet's prediction."""
         return cast(Any, self._denoiser)(noisy, timesteps, conditioning["hidden_states"]).sample
 
-    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int]) -> Sampler:
-        """DPM-Solver++ multistep (Lu et al. 2022) on the base's own noise schedule.
-
-        Raises:
-            InvalidInput: more steps than the schedule has noise levels, between which the solver would divide by zero.
-        """
+    def new_sampler(self, inference_steps: int, latent_shape: tuple[int, int, int], scheduler: str = "") -> Sampler:
+        """A fresh sampler on the base's own noise schedule; DPM-Solver++ where none is named."""
         del latent_shape
-        sampler = cast(
-            DPMSolverMultistepScheduler,
-            DPMSolverMultistepScheduler.from_config(
-                known_to(DPMSolverMultistepScheduler, self._scheduler_config), algorithm_type="dpmsolver++"
-            ),
-        )
-        sampler.set_timesteps(inference_steps, device=cast(Any, self.device))
-        if (sampler.sigmas.diff() >= 0).any():
-            raise InvalidInput(
-                f"inference_steps is {inference_steps}, more than the noise schedule of the base can be divided into; "
-                f"ask for at most {self._num_train_timesteps // 2}"
-            )
-        return cast(Sampler, sampler)
+        return self._variance_preserving.new_sampler(inference_steps, scheduler or "dpmsolver++")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from packshot.diffusion.adapters import LayerAdapter, Rewriter
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family, ParameterGroup
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.errors import IncompatibleFineTune
@@ -71,18 +72,55 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
         for layer, rewriting in inserted.items()
         for name, parameter in rewriting.own_parameters().items()
     }
-    wrong = sorted(places.keys() ^ learned.keys()) or [
-        name for name, tensor in learned.items() if tensor.shape != places[name].shape
-    ]
-    if wrong:
+    try:
+        _check_shapes({name: tuple(place.shape) for name, place in places.items()}, learned)
+    except IncompatibleFineTune:
         take_out()
-        raise IncompatibleFineTune(
-            f"the hypernetwork does not fit the base at {wrong[0]!r}; it was trained on another base"
-        )
+        raise
     for name, tensor in learned.items():
         places[name].data.copy_(tensor)
         places[name].requires_grad_(False)
     return take_out
+
+
+def beside(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> dict[str, LayerAdapter]:
+    """The networks by the projection that they stand before.
+
+    Raises:
+        IncompatibleFineTune: as ``apply``.
+    """
+    learned = {name: tensor for name, tensor in tensors.items() if not name.startswith(TOKEN_PREFIX)}
+    rewriters: dict[str, LayerAdapter] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in _prompt_readers(base.denoiser):
+        width = base.denoiser.get_parameter(f"{layer}.weight").shape[1]
+        start = f"{base.prefix}.{layer}{_INFIX}"
+        shapes |= {
+            f"{start}down.weight": (header.rank, width),
+            f"{start}down.bias": (header.rank,),
+            f"{start}up.weight": (width, header.rank),
+            f"{start}up.bias": (width,),
+        }
+    _check_shapes(shapes, learned)
+    for layer in _prompt_readers(base.denoiser):
+        start = f"{base.prefix}.{layer}{_INFIX}"
+        rewriters[layer] = Rewriter(
+            down=learned[f"{start}down.weight"],
+            down_bias=learned[f"{start}down.bias"],
+            up=learned[f"{start}up.weight"].T.contiguous(),
+            up_bias=learned[f"{start}up.bias"],
+        )
+    return rewriters
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], learned: Mapping[str, Tensor]) -> None:
+    wrong = sorted(shapes.keys() ^ learned.keys()) or [
+        name for name, tensor in learned.items() if tuple(tensor.shape) != shapes[name]
+    ]
+    if wrong:
+        raise IncompatibleFineTune(
+            f"the hypernetwork does not fit the base at {wrong[0]!r}; it was trained on another base"
+        )
 
 
 def _insert(denoiser: nn.Module, width: int) -> tuple[dict[str, Rewriting], Callable[[], None]]:

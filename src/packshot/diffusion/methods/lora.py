@@ -1,11 +1,12 @@
 """Low-rank adapters (Hu et al. 2021, LoRA; Liu et al. 2024, DoRA) on the denoiser, through peft. Knows no family.
 
 Names of parameters are peft's, behind the component's name, as ``load_lora_weights`` of diffusers reads them. The
-token's row stays as it was drawn. For generation the adapters are multiplied out into copies of the weights, which
-costs nothing per step; the base's own weights are kept aside.
+token's row stays as it was drawn. For generation the denoiser's adapters stand beside it (``adapters``); those of text
+encoders, which read a prompt once, are multiplied out into copies of the weights.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -13,6 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from packshot.diffusion.adapters import LayerAdapter, LowRank
 from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
 from packshot.diffusion.swap import swap_parameters
 from packshot.diffusion.weights import WeightsHeader
@@ -71,7 +73,10 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     """
     modules = {base.prefix: base.denoiser, **base.text_encoders}
     scale = header.alpha / header.rank
-    merged = [(module, _merged(module, f"{prefix}.", tensors, scale)) for prefix, module in modules.items()]
+    merged = [
+        (module, {f"{each.layer}.weight": each.merged(scale) for each in _adapters(module, f"{prefix}.", tensors)})
+        for prefix, module in modules.items()
+    ]
     undo = [swap_parameters(module, weights)[1] for module, weights in merged]
 
     def take_out() -> None:
@@ -79,6 +84,16 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
             put_back()
 
     return take_out
+
+
+def beside(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> dict[str, LayerAdapter]:
+    """The adapters of the denoiser, by layer, as they stand beside it.
+
+    Raises:
+        IncompatibleFineTune: as ``apply``.
+    """
+    scale = header.alpha / header.rank
+    return {each.layer: each.beside(scale) for each in _adapters(base.denoiser, f"{base.prefix}.", tensors)}
 
 
 def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig) -> dict[str, nn.Parameter]:
@@ -108,38 +123,66 @@ def _eject(module: nn.Module) -> None:
     del module.peft_config
 
 
-def _merged(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    merged: dict[str, Tensor] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Adapter:
+    """One layer's: ``down`` (rank, in, ...) and ``up`` (out, rank), unscaled, ``magnitude`` (out,) where DoRA learned."""
+
+    layer: str
+    weight: Tensor
+    down: Tensor
+    up: Tensor
+    magnitude: Tensor | None
+
+    def merged(self, scale: float) -> Tensor:
+        """The layer's weight with the adapter in it."""
+        delta = torch.einsum("or,r...->o...", self.up, self.down)
+        weight = self.weight + scale * delta
+        if self.magnitude is None:
+            return weight
+        lengths = weight.flatten(1).norm(dim=1, keepdim=True)
+        return (self.magnitude[:, None] * (weight.flatten(1) / lengths)).reshape(weight.shape)
+
+    def beside(self, scale: float) -> LowRank:
+        """The adapter as what is added to the frozen layer."""
+        rescale = None
+        if self.magnitude is not None:
+            weight = self.weight + scale * torch.einsum("or,r...->o...", self.up, self.down)
+            rescale = self.magnitude / weight.flatten(1).norm(dim=1)
+        return LowRank(down=self.down, up=scale * self.up.T.contiguous(), rescale=rescale)
+
+
+def _adapters(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[_Adapter]:
+    """The adapters of ``module``, on its device.
+
+    Raises:
+        IncompatibleFineTune: for a layer that it does not have, of another shape, or half an adapter.
+    """
     names = {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
     for layer in sorted({name.removesuffix(_DOWN).removesuffix(_UP).removesuffix(_MAGNITUDE) for name in names}):
         if not {layer + _DOWN, layer + _UP} <= names:
             raise IncompatibleFineTune(f"the fine-tune has no whole adapter for {layer!r}; train it anew")
-        down, up = tensors[prefix + layer + _DOWN], tensors[prefix + layer + _UP].flatten(1)
         try:
-            weight = module.get_parameter(f"{layer}.weight")
+            weight = module.get_parameter(f"{layer}.weight").detach()
         except AttributeError:
             raise IncompatibleFineTune(
                 f"the base has no layer {layer!r}; the fine-tune was trained on another base"
             ) from None
+        down, up = tensors[prefix + layer + _DOWN], tensors[prefix + layer + _UP].flatten(1)
         if (len(up), *down.shape[1:]) != weight.shape or up.shape[1] != len(down):
             raise IncompatibleFineTune(
                 f"the adapter of {layer!r} has the shapes {tuple(down.shape)} and {tuple(up.shape)}, the base's layer "
                 f"{tuple(weight.shape)}; it was trained on another base"
             )
-        delta = torch.einsum("or,r...->o...", up.to(weight.device), down.to(weight.device))
-        merged[f"{layer}.weight"] = weight.detach() + scale * delta
-        if layer + _MAGNITUDE in names:
-            magnitude = tensors[prefix + layer + _MAGNITUDE].to(weight.device)
-            merged[f"{layer}.weight"] = _rescaled(merged[f"{layer}.weight"], magnitude, layer)
-    return merged
-
-
-def _rescaled(weight: Tensor, magnitude: Tensor, layer: str) -> Tensor:
-    """The weight with every row at the length that DoRA learned for it."""
-    if magnitude.numel() != len(weight):
-        raise IncompatibleFineTune(
-            f"the magnitudes of {layer!r} have the shape {tuple(magnitude.shape)}, the base's layer "
-            f"{tuple(weight.shape)}; they were trained on another base"
+        magnitude = tensors.get(prefix + layer + _MAGNITUDE)
+        if magnitude is not None and magnitude.numel() != len(weight):
+            raise IncompatibleFineTune(
+                f"the magnitudes of {layer!r} have the shape {tuple(magnitude.shape)}, the base's layer "
+                f"{tuple(weight.shape)}; they were trained on another base"
+            )
+        yield _Adapter(
+            layer=layer,
+            weight=weight,
+            down=down.to(weight.device),
+            up=up.to(weight.device),
+            magnitude=None if magnitude is None else magnitude.flatten().to(weight.device),
         )
-    directions = weight.flatten(1) / weight.flatten(1).norm(dim=1, keepdim=True)
-    return (magnitude.reshape(-1, 1) * directions).reshape(weight.shape)

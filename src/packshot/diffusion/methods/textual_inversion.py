@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from packshot.diffusion.adapters import LayerAdapter
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family, token_group
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.errors import IncompatibleFineTune
@@ -24,8 +25,18 @@ def apply(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) ->
     Raises:
         IncompatibleFineTune: there is more than rows.
     """
+    beside(base, header, tensors)
+    return lambda: None
+
+
+def beside(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -> dict[str, LayerAdapter]:
+    """Nothing stands beside the denoiser.
+
+    Raises:
+        IncompatibleFineTune: there is more than rows.
+    """
     del base, header
     for name in tensors:
         if not name.startswith(TOKEN_PREFIX):
             raise IncompatibleFineTune(f"a textual inversion holds no {name!r}; train the fine-tune anew")
-    return lambda: None
+    return {}

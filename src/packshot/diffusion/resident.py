@@ -1,0 +1,171 @@
+"""A loaded base with all that stays beside it: adapters, replicas, parsed fine-tunes, encoded prompts. Knows no queue.
+
+Every part is bounded by ``EngineLimits``. ``prepare`` may run in another thread than the rest: it reads prompts and
+files, the others touch the denoiser.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from packshot.diffusion.adapters import AdapterBank
+from packshot.diffusion.fine_tunes import ParsedFineTune, check_header, key_of, parse
+from packshot.diffusion.methods import read
+from packshot.diffusion.protocols import Conditioning, Family, Sampler
+from packshot.diffusion.replicas import Replicas
+from packshot.diffusion.samples import Place, Sample
+from packshot.diffusion.tickets import PictureRequest, Ticket
+from packshot.diffusion.tiers import Tier
+from packshot.domain.errors import InvalidInput
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineLimits:
+    """What the engine may take.
+
+    Attributes:
+        max_batch: Pictures in one pass through the denoiser; a guided picture is two rows of it.
+        max_queue: Pictures that wait, beside those of the last request that was let in.
+        adapter_ranks: Ranks of all adapters together that stand beside the denoiser.
+        adapter_cache_mib: MiB of parsed fine-tunes in main memory.
+        prompt_cache_mib: MiB of encoded prompts.
+        max_replicas: Fine-tunes with a denoiser of their own.
+    """
+
+    max_batch: int = 8
+    max_queue: int = 4096
+    adapter_ranks: int = 256
+    adapter_cache_mib: int = 1024
+    prompt_cache_mib: int = 128
+    max_replicas: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A request as it can be sampled. ``conditioning`` is that of each of its prompts."""
+
+    ticket: Ticket
+    fine_tune: ParsedFineTune | None
+    conditioning: tuple[Conditioning, ...]
+    shape: tuple[int, int, int]
+    new_sampler: Callable[[], Sampler]
+
+    def sample(self, number: int, place: Place) -> Sample:
+        """Picture ``number``: its noise comes from its own seed, on the CPU."""
+        sampling = self.ticket.request.sampling
+        prompt, offset = divmod(number, sampling.num_images)
+        sampler = self.new_sampler()
+        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(sampling.seed + offset))
+        return Sample(
+            ticket=self.ticket,
+            number=number,
+            place=place,
+            sampler=sampler,
+            latents=noise.to(place.base.device)[None] * sampler.init_noise_sigma,
+            conditioning=self.conditioning[prompt],
+            guidance_scale=sampling.guidance_scale,
+        )
+
+
+class Resident:
+    """What is in memory for one base. Does not hold the base itself, so that it goes where the base goes."""
+
+    def __init__(self, base: Family, limits: EngineLimits) -> None:
+        self.bank = AdapterBank(base.denoiser, num_ranks=limits.adapter_ranks)
+        self.replicas = Replicas(max_replicas=limits.max_replicas)
+        self.fine_tunes: Tier[str, ParsedFineTune] = Tier(limits.adapter_cache_mib * MIB, lambda each: each.num_bytes)
+        self.prompts: Tier[tuple[str, str], Conditioning] = Tier(limits.prompt_cache_mib * MIB, _bytes_of)
+
+    @torch.inference_mode()
+    def prepare(self, ticket: Ticket, base: Family) -> Prepared:
+        """Read the fine-tune and encode the prompts.
+
+        Raises:
+            IncompatibleFineTune: the fine-tune was trained on another base.
+            CorruptArtifact: its weights are damaged or another's.
+            InvalidInput: a size, a scheduler, a number of steps or a negative prompt that the base cannot take.
+        """
+        request = ticket.request
+        sampling = request.sampling
+        _check_sampling(base, request)
+        fine_tune = self._parsed(request, base)
+        width, height = sampling.width or base.resolution, sampling.height or base.resolution
+        shape = base.latent_shape(width, height)
+
+        def new_sampler() -> Sampler:
+            return base.new_sampler(sampling.inference_steps, shape, sampling.scheduler)
+
+        new_sampler()  # so that what the base cannot take is refused now
+        return Prepared(
+            ticket=ticket,
+            fine_tune=fine_tune,
+            conditioning=tuple(self._told(prompt, request, fine_tune, base) for prompt in request.prompts),
+            shape=shape,
+            new_sampler=new_sampler,
+        )
+
+    def place(self, fine_tune: ParsedFineTune | None, base: Family) -> Place | None:
+        """Where its pictures are sampled, theirs until ``leave``; None while others take all the room."""
+        if fine_tune is None:
+            return Place(base=base, slot=0)
+        if fine_tune.adapters is None:
+            replica = self.replicas.acquire(fine_tune, base)
+            return Place(base=replica, slot=0, replica=fine_tune.key) if replica else None
+        slot = self.bank.acquire(fine_tune.key, fine_tune.adapters)
+        return None if slot is None else Place(base=base, slot=slot)
+
+    def leave(self, place: Place) -> None:
+        """Undo one ``place``."""
+        if place.replica:
+            self.replicas.release(place.replica)
+        else:
+            self.bank.release(place.slot)
+
+    def _parsed(self, request: PictureRequest, base: Family) -> ParsedFineTune | None:
+        loaded = request.fine_tune
+        if loaded is None:
+            return None
+        key = key_of(loaded)
+        parsed = self.fine_tunes.get(key, lambda: parse(loaded, key, base, self.bank))
+        check_header(parsed.header, request.base, loaded.record)
+        return parsed
+
+    def _told(
+        self, prompt: str, request: PictureRequest, fine_tune: ParsedFineTune | None, base: Family
+    ) -> Conditioning:
+        """What the denoiser is told for one picture: a row for the negative prompt where one takes part, then one."""
+        sampling = request.sampling
+        guided = sampling.guidance_scale > 1 and not base.embeds_guidance
+        texts = [sampling.negative_prompt, prompt] if guided else [prompt]
+        rows = [self._encoded(text, fine_tune, base) for text in texts]
+        told = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        width, height = sampling.width or base.resolution, sampling.height or base.resolution
+        frames = torch.tensor([[height, width, 0, 0, height, width]] * len(texts), dtype=torch.float32)
+        return told | base.picture_conditioning(frames, sampling.guidance_scale)
+
+    def _encoded(self, text: str, fine_tune: ParsedFineTune | None, base: Family) -> Conditioning:
+        """One row; encoded on its own, so that it depends on nothing else."""
+        if fine_tune is None or not fine_tune.changes(text):
+            return self.prompts.get(("", text), lambda: base.encode_prompts([text]))
+
+        def encode() -> Conditioning:
+            with read(base, fine_tune.header, fine_tune.text):
+                return base.encode_prompts([text])
+
+        return self.prompts.get((fine_tune.key, text), encode)
+
+
+def _bytes_of(conditioning: Conditioning) -> int:
+    return sum(tensor.nbytes for tensor in conditioning.values())
+
+
+def _check_sampling(base: Family, request: PictureRequest) -> None:
+    negative = request.sampling.negative_prompt
+    if base.embeds_guidance and negative:
+        raise InvalidInput(
+            f"the base {request.base.source} reads the guidance scale itself and takes no negative prompt, and "
+            f"{negative!r} was given; leave it out"
+        )
