@@ -31,9 +31,8 @@ TOLERANCE = 1e-4  # of a pixel, in [-1, 1]
 def fine_tune(studio: Studio, method: Method, seed: int, *, rank: int = 2, **config: Any) -> LoadedFineTune:
     """A fine-tune whose parameters are random instead of trained, with a token of its own."""
     token = f"<packshot-{seed:012x}>"
-    settings = quick(
-        studio.base.family, method=method, rank=rank, train_text_encoder=method.can_train_text_encoder, **config
-    )
+    config = {"train_text_encoder": method.can_train_text_encoder} | config
+    settings = quick(studio.base.family, method=method, rank=rank, **config)
     with studio.bases.borrow(studio.base) as base, base.with_token(token, base.initial_rows("apple", seed, 1)) as rows:
         attachment = METHODS[method].attach(base, rows, settings)
         generator = torch.Generator().manual_seed(seed)

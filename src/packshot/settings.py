@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
+    picture_jobs: int = Field(
+        default=8, ge=1, le=256, description="How many jobs a worker makes pictures for at once, mixed in one batch."
+    )
     max_queue: int = Field(
         default=4096, ge=1, le=1_000_000, description="How many pictures wait for the engine before it lets no more in."
     )

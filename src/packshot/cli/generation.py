@@ -47,6 +47,9 @@ def generate(
     negative: Annotated[str | None, typer.Option(help="What the pictures should not show.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; 0 = the base's own size.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; 0 = the base's own size.")] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="ddim, euler, dpmsolver++ or flow-match-euler; the base's own by default.")
+    ] = "",
     version: Annotated[str | None, typer.Option(metavar="PATH@VERSION", help="Instead of the serving version.")] = None,
     base: Annotated[str, typer.Option(help="The base that answers prompts without an identifier.")] = EMBEDDED_BASE,
     out: Out = Path("out"),
@@ -74,6 +77,7 @@ def generate(
             num_images=num_images,
             inference_steps=steps,
             guidance_scale=guidance,
+            scheduler=scheduler,
             **given,  # type: ignore[arg-type]
         )
         if chosen:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packshot.domain.jobs import Job
     from packshot.domain.models import BaseModelRef
     from packshot.domain.training import TrainingConfig
+    from packshot.services.jobs import ReportProgressOf, Stop
 
 _POLL_S = 0.5
 
@@ -147,14 +148,13 @@ def worker(
 ) -> None:
     """Work on queued jobs until none is left, or on one job until it ends, whoever holds it now.
 
-    Trainings that wait and go together are carried out together. Exit code 1 when a job failed.
+    Trainings that wait and go together are carried out together; pictures of several jobs are mixed in one batch. Exit
+    code 1 when a job failed.
     """
     import os
-    import time
 
     from packshot.domain.jobs import JobStatus
     from packshot.services.jobs import see_through
-    from packshot.services.training_groups import work_on_next
 
     with workspace() as space:
         done: list[Job] = []
@@ -176,24 +176,8 @@ def worker(
                 )
                 done.append(one)
                 say(f"job {one.id} {one.status} {one.message}".rstrip())
-            while not job and not ended():
-                some = work_on_next(
-                    space.records,
-                    space.handlers,
-                    space.train_group,
-                    space.settings.group_size,
-                    lease=space.lease,
-                    report=report_of_jobs(space, report),
-                    tidy=space.tidy,
-                    stop=ended,
-                )
-                for one in some:
-                    done.append(one)
-                    say(f"job {one.id} {one.status} {one.message}".rstrip())
-                if not some and wait:
-                    time.sleep(_POLL_S)
-                elif not some:
-                    break
+            else:
+                done += _work(space, report_of_jobs(space, report), wait, ended)
         num_failed = sum(each.status is JobStatus.FAILED for each in done)
         show(
             done,
@@ -202,3 +186,43 @@ def worker(
         )
         if num_failed:
             raise typer.Exit(1)
+
+
+def _work(space: "Workspace", report: "ReportProgressOf", wait: bool, ended: "Stop") -> list["Job"]:
+    """Work until nothing waits, or with ``wait`` until ``ended()``."""
+    import time
+
+    from packshot.services.training_groups import work_with_companions
+    from packshot.services.workers import Worker
+
+    def otherwise(job: "Job") -> list["Job"]:
+        return work_with_companions(
+            space.records,
+            space.handlers,
+            space.train_group,
+            space.settings.group_size,
+            job,
+            lease=space.lease,
+            report=report,
+            stop=ended,
+        )
+
+    done: list[Job] = []
+    worker = Worker(
+        records=space.records,
+        handlers=space.handlers,
+        otherwise=otherwise,
+        num_at_once=space.settings.picture_jobs,
+        lease=space.lease,
+        report=report,
+        tidy=space.tidy,
+        stop=ended,
+    )
+    with worker:
+        while (some := worker.work()) is not None or (wait and not ended()):
+            for one in some or ():
+                done.append(one)
+                say(f"job {one.id} {one.status} {one.message}".rstrip())
+            if some is None:
+                time.sleep(_POLL_S)
+    return done

@@ -6,11 +6,12 @@ that long, so a training in the same process waits for it, and it for the traini
 
 import logging
 import threading
+from dataclasses import asdict
 from weakref import WeakKeyDictionary
 
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.protocols import Family
-from packshot.diffusion.resident import EngineLimits, Prepared, Resident
+from packshot.diffusion.resident import EngineLimits, EngineMemory, Prepared, Resident
 from packshot.diffusion.session import Session
 from packshot.diffusion.tickets import Listener, PictureRequest, Ticket, hear_nothing
 from packshot.diffusion.turns import Turns
@@ -23,11 +24,13 @@ _log = logging.getLogger("packshot.engine")
 class DiffusersEngine:
     """Samples requests in one batch, whatever their fine-tunes, callers, steps and schedulers.
 
-    A picture is what it would be alone, except for rounding: see ``generator``.
+    A picture is what it would be alone, except for rounding: see ``generator``. ``memory`` is what stood beside the
+    base, and what can, when it was taken into use; None before.
     """
 
     def __init__(self, bases: DiffusersBaseModels, limits: EngineLimits | None = None) -> None:
         self.limits = limits or EngineLimits()
+        self.memory: EngineMemory | None = None
         self._bases = bases
         self._residents: WeakKeyDictionary[Family, Resident] = WeakKeyDictionary()
         self._turns: Turns[Prepared] = Turns()
@@ -90,7 +93,8 @@ class DiffusersEngine:
         with self._bases.borrow(base) as loaded:
             if loaded not in self._residents:
                 self._residents[loaded] = Resident(loaded, self.limits)
-                _log.info("engine ready", extra={"base": base.source})
+                self.memory = self._residents[loaded].memory
+                _log.info("engine ready", extra={"base": base.source, **asdict(self.limits), **asdict(self.memory)})
             Session(
                 base=loaded,
                 base_digest=base.digest,

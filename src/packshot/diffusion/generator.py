@@ -7,14 +7,17 @@ bits, which is at most a grey level here and there.
 """
 
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.engine import DiffusersEngine
-from packshot.diffusion.tickets import Event, PictureRequest
+from packshot.diffusion.tickets import PHASE, Event, PictureRequest
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef
 from packshot.ports import LoadedFineTune, Progress
+
+REPORT_EVERY_S = 1.0
 
 
 class DiffusersGenerator:
@@ -64,10 +67,15 @@ class DiffusersGenerator:
             return self._engine.run_here(request, relay)
         events: SimpleQueue[Event] = SimpleQueue()
         ticket = self._engine.submit(request, events.put, patient=True)
+        latest = Progress(phase=PHASE, step=0, num_steps=request.num_steps)
         try:
-            while (event := events.get()) is not None:
-                assert isinstance(event, Progress)
-                report(event)
-            return ticket.result()
+            while True:
+                with suppress(Empty):  # what waits its turn is reported too, so that the caller can end it
+                    event = events.get(timeout=REPORT_EVERY_S)
+                    if event is None:
+                        return ticket.result()
+                    assert isinstance(event, Progress)
+                    latest = event
+                report(latest)
         finally:
             ticket.cancel()

@@ -44,6 +44,21 @@ class EngineLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineMemory:
+    """What stands beside a base, in bytes, and the most that it can be. Replicas count as whole denoisers at most."""
+
+    adapters: int
+    max_adapters: int
+    parsed: int
+    max_parsed: int
+    prompts: int
+    max_prompts: int
+    num_replicas: int
+    max_replicas: int
+    denoiser: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A request as it can be sampled. ``conditioning`` is that of each of its prompts."""
 
@@ -75,9 +90,25 @@ class Resident:
 
     def __init__(self, base: Family, limits: EngineLimits) -> None:
         self.bank = AdapterBank(base.denoiser, num_ranks=limits.adapter_ranks)
+        self._denoiser_bytes = sum(parameter.nbytes for parameter in base.denoiser.parameters())
         self.replicas = Replicas(max_replicas=limits.max_replicas)
         self.fine_tunes: Tier[str, ParsedFineTune] = Tier(limits.adapter_cache_mib * MIB, lambda each: each.num_bytes)
         self.prompts: Tier[tuple[str, str], Conditioning] = Tier(limits.prompt_cache_mib * MIB, _bytes_of)
+
+    @property
+    def memory(self) -> EngineMemory:
+        """What is taken now, and what can be."""
+        return EngineMemory(
+            adapters=self.bank.num_bytes,
+            max_adapters=self.bank.max_bytes,
+            parsed=self.fine_tunes.num_bytes,
+            max_parsed=self.fine_tunes.max_bytes,
+            prompts=self.prompts.num_bytes,
+            max_prompts=self.prompts.max_bytes,
+            num_replicas=len(self.replicas),
+            max_replicas=self.replicas.max_replicas,
+            denoiser=self._denoiser_bytes,
+        )
 
     @torch.inference_mode()
     def prepare(self, ticket: Ticket, base: Family) -> Prepared:

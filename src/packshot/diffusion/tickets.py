@@ -32,6 +32,11 @@ class PictureRequest:
         """How many pictures are asked for."""
         return len(self.prompts) * self.sampling.num_images
 
+    @property
+    def num_steps(self) -> int:
+        """The denoising steps of all pictures together."""
+        return self.num_pictures * self.sampling.inference_steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
@@ -89,8 +94,7 @@ class Ticket:
     def note(self, num_steps: int) -> None:
         """So many of all pictures' steps are done now."""
         self._num_steps_done += num_steps
-        total = self.request.num_pictures * self.request.sampling.inference_steps
-        self._listen(Progress(phase=PHASE, step=self._num_steps_done, num_steps=total))
+        self._listen(Progress(phase=PHASE, step=self._num_steps_done, num_steps=self.request.num_steps))
 
     def show(self, preview: Preview) -> None:
         """Let the caller see a preview."""

