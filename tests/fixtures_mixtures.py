@@ -1,16 +1,20 @@
 """Fine-tunes of every method without a training, and mixed batches of them beside plain runs, as floats."""
 
+import io
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fixtures_families import FLOWS, quick
 from fixtures_pipelines import RESOLUTION, Studio
+from PIL import Image
 from torch import Tensor
 
 from packshot.diffusion.methods import METHODS, applied
@@ -223,6 +227,48 @@ def check_schedules(
                 largest = max(largest, (as_floats(found) - alone).abs().max().item())
         every()
     return largest
+
+
+def check_churn(studio: Studio, num_categories: int, num_clients: int, num_requests: int) -> int:
+    """Let clients ask for pictures of random categories at once; the largest difference from a serial run, in grey levels.
+
+    Categories are of every method, and more than the engine of ``studio`` has room for.
+    """
+    methods = list(Method)
+    tuned = [fine_tune(studio, methods[number % len(methods)], 100 + number) for number in range(num_categories)]
+    requests = [
+        PictureRequest(
+            base=studio.base,
+            fine_tune=each,
+            prompts=(prompt_for(each),),
+            sampling=SamplingSettings(
+                seed=number, inference_steps=1 + number % 4, guidance_scale=3.0, width=RESOLUTION, height=RESOLUTION
+            ),
+        )
+        for number, each in enumerate(tuned)
+    ]
+    serial = [_pixels(studio.engine.submit(request).result()[0]) for request in requests]
+    assert len({picture.tobytes() for picture in serial}) == num_categories
+
+    def ask(client: int) -> int:
+        chance = random.Random(client)
+        largest = 0
+        for _ in range(num_requests // num_clients):
+            number = chance.randrange(num_categories)
+            ticket = studio.engine.submit(replace(requests[number], caller=str(client)))
+            if chance.random() < 0.1:
+                ticket.cancel()
+                continue
+            found = _pixels(ticket.result()[0])
+            largest = max(largest, int(np.abs(found - serial[number]).max()))
+        return largest
+
+    with ThreadPoolExecutor(num_clients) as clients:
+        return max(clients.map(ask, range(num_clients)))
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
 
 
 def damaged(tuned: LoadedFineTune, **changes: Any) -> LoadedFineTune:

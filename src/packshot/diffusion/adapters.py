@@ -175,6 +175,9 @@ class _RewriterLayer(_Layer):
         return self.module.register_forward_pre_hook(rewrite)
 
 
+_Planned = tuple[_LowRankLayer | _RewriterLayer, _Plan]
+
+
 @dataclass(kw_only=True)
 class _Resident:
     """An adapter in the slabs. ``num_uses`` counts who must not lose it."""
@@ -199,6 +202,7 @@ class AdapterBank:
         self._free = list(range(num_ranks, 0, -1))
         self._resident: dict[int, _Resident] = {}
         self._slots: OrderedDict[str, int] = OrderedDict()  # the one that was used last at the end
+        self._planned: tuple[tuple[int, ...], list[_Planned]] | None = None  # a batch often stays the same for steps
 
     @property
     def num_bytes(self) -> int:
@@ -248,12 +252,15 @@ class AdapterBank:
 
         Rows of one slot are best neighbours, and those of slot 0 the first: then nothing is gathered twice.
         """
+        wanted = tuple(slots)
+        if self._planned is None or self._planned[0] != wanted:
+            self._planned = wanted, list(self._plans(wanted))
         with ExitStack() as stack:
-            for layer, plan in self._plans(slots):
+            for layer, plan in self._planned[1]:
                 stack.callback(layer.hook(plan).remove)
             yield
 
-    def _plans(self, slots: Sequence[int]) -> Iterator[tuple[_LowRankLayer | _RewriterLayer, _Plan]]:
+    def _plans(self, slots: Sequence[int]) -> "Iterator[_Planned]":
         active = dict.fromkeys(slot for slot in slots if slot)
         layers = dict.fromkeys(layer for slot in active for layer in self._resident[slot].layers)
         plans: dict[tuple[int, ...], _Plan] = {}
@@ -307,11 +314,13 @@ class AdapterBank:
             layers[name].load(numbers[: len(adapter.down)], adapter)  # type: ignore[arg-type]
             layers[name].occupied[slot] = len(adapter.down)
         self._resident[slot] = _Resident(ranks=ranks, layers=tuple(layers.values()))
+        self._planned = None
         self._slots[key] = slot
         return slot
 
     def _unload(self, key: str) -> None:
         gone = self._resident.pop(slot := self._slots.pop(key))
+        self._planned = None
         for layer in gone.layers:
             del layer.occupied[slot]
         self._free += reversed(gone.ranks)

@@ -1,11 +1,12 @@
 """The running batch on one loaded base: pictures join before a step and leave after one, until none waits.
 
-While the batch runs, another thread reads the next requests' files and prompts. What a request brings on itself ends
-it alone. Knows no thread of its own: whoever has borrowed the base runs it.
+While the batch runs, one thread reads the next requests' files and prompts, and one decodes what is finished. What a
+request brings on itself ends it alone. Knows no thread of its own: whoever has borrowed the base runs it.
 """
 
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Condition
 
@@ -15,7 +16,6 @@ from packshot.diffusion.protocols import Family
 from packshot.diffusion.resident import Prepared, Resident
 from packshot.diffusion.samples import Place, Sample, predict
 from packshot.diffusion.turns import Entry, Turns
-from packshot.domain.errors import PackshotError
 
 
 @dataclass(kw_only=True)
@@ -28,18 +28,22 @@ class Session:
     turns: Turns[Prepared]
     changed: Condition
     max_batch: int
-    _running: list[Sample] = field(default_factory=list)
+    _running: list[Sample] = field(default_factory=list[Sample], init=False)
+    _finishing: deque[Future[None]] = field(default_factory=deque[Future[None]], init=False)
 
     @torch.inference_mode()
     def run(self) -> None:
         """Sample what waits for this base, until it is another's turn or nothing waits."""
         try:
-            with ThreadPoolExecutor(1, "packshot-prepare") as loader:
+            with (
+                ThreadPoolExecutor(1, "packshot-prepare") as loader,
+                ThreadPoolExecutor(1, "packshot-finish") as finisher,
+            ):
                 while self._go_on(loader):
                     self._admit()
                     for batch in self._batches():
                         self._step(batch)
-                    self._part()
+                    self._part(finisher)
         except BaseException as error:
             for sample in self._running:
                 sample.ticket.fail(error)
@@ -47,6 +51,9 @@ class Session:
         finally:
             for sample in self._running:
                 self.resident.leave(sample.place)
+            with self.changed:
+                for entry in self.turns.entries:  # what is prepared holds the base, which may go now
+                    entry.prepared = None
 
     def _go_on(self, loader: ThreadPoolExecutor) -> bool:
         """Begin to prepare what comes next; waits where nothing can be done yet. False when there is nothing left."""
@@ -125,14 +132,22 @@ class Session:
         for ticket in dict.fromkeys(sample.ticket for sample in batch):
             ticket.note(sum(sample.ticket is ticket for sample in batch))
 
-    def _part(self) -> None:
-        """Let those leave that are finished, or for which nobody waits."""
-        for sample in [each for each in self._running if each.finished and not each.ticket.ended]:
-            try:
-                sample.ticket.deliver(sample.number, sample.png())
-            except PackshotError as error:
-                sample.ticket.fail(error)
+    def _part(self, finisher: ThreadPoolExecutor) -> None:
+        """Let those leave that are finished, or for which nobody waits. No more are being finished than can run."""
         leaving = [each for each in self._running if each.finished or each.ticket.ended]
         self._running = [each for each in self._running if each not in leaving]
         for sample in leaving:
             self.resident.leave(sample.place)
+            self._finishing.append(finisher.submit(_finish, sample))
+        while len(self._finishing) > self.max_batch:
+            self._finishing.popleft().result()
+
+
+@torch.inference_mode()
+def _finish(sample: Sample) -> None:
+    if sample.ticket.ended:
+        return
+    try:
+        sample.ticket.deliver(sample.number, sample.png())
+    except Exception as error:  # noqa: BLE001 - as in ``_admit``
+        sample.ticket.fail(error)

@@ -14,6 +14,7 @@ from fixtures_families import FAMILIES, FLOWS, plain_pictures, plain_pipeline
 from fixtures_mixtures import (
     TOLERANCE,
     as_floats,
+    check_churn,
     check_schedules,
     damaged,
     every_kind,
@@ -46,6 +47,7 @@ from packshot.domain.training import Method, Targets
 from packshot.ports import LoadedFineTune, Progress
 
 NUM_SCHEDULES = int(os.environ.get("PACKSHOT_NUM_SCHEDULES", "4"))
+NUM_REQUESTS = int(os.environ.get("PACKSHOT_NUM_REQUESTS", "80"))
 SAMPLING = SamplingSettings(inference_steps=3, guidance_scale=3.0, width=RESOLUTION, height=RESOLUTION)
 
 
@@ -295,6 +297,11 @@ def test_more_fine_tunes_than_there_is_room_for(base_folder: Any) -> None:
     for tickets in rounds:
         for ticket, alone in zip(tickets, expected, strict=True):
             assert np.abs(pixels(ticket.result()[0]) - pixels(alone)).max() <= 1
+
+
+def test_many_clients_of_more_categories_than_there_is_room_for(base_folder: Any) -> None:
+    studio = Studio(base_folder, max_batch=4, adapter_ranks=8, max_replicas=1, adapter_cache_mib=1)
+    assert check_churn(studio, num_categories=10, num_clients=8, num_requests=NUM_REQUESTS) <= 1
 
 
 def test_bases_take_turns(studio: Studio, family_studios: dict[str, Studio]) -> None:
