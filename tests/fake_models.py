@@ -102,8 +102,9 @@ class FakeGenerator:
         *,
         report: Callable[[Progress], None],
         caller: str = "",
+        layout: bytes | None = None,
     ) -> list[bytes]:
-        del caller
+        del caller, layout
         if self.failure:
             raise self.failure
         self.prompts += prompts

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
@@ -22,6 +22,7 @@ from packshot.ports import Progress
 from packshot.services.generation import (
     ResolvedPrompt,
     keep_images,
+    keep_layout,
     load_fine_tune,
     new_generation,
     record_at_once,
@@ -161,20 +162,25 @@ class Engine:
         version: str | None = None,
         base: str = EMBEDDED_BASE,
         namespace: str | None = None,
+        layout: bytes | None = None,
         preview_every: int = 0,
     ) -> Pictures:
         """Ask for the pictures of ``prompt``, in which an identifier picks the fine-tune that serves it.
 
         ``version`` (PATH@VERSION) goes before the serving one; ``base`` answers prompts without an identifier.
-        ``preview_every`` is the number of steps between previews; 0 = none.
+        ``layout`` is a picture whose composition is kept, see ``SamplingSettings.strength``. ``preview_every`` is the
+        number of steps between previews; 0 = none.
 
         Raises:
+            ImageRefused: the layout cannot be read safely.
             InvalidPrompt, NothingServing: see ``services.generation.resolve_prompt``.
             QueueFull: as many pictures wait as the engine holds.
             PackshotError: a record, a file or a base cannot be read.
         """
         space, sampling = self._space, sampling or SamplingSettings()
         namespace = namespace or space.settings.namespace
+        if layout is not None:
+            sampling = replace(sampling, layout=keep_layout(space.blobs, layout, "layout"))
         resolved = resolve_prompt(
             space.records,
             prompt,
@@ -188,6 +194,7 @@ class Engine:
             fine_tune=load_fine_tune(space.blobs, resolved.fine_tune) if resolved.fine_tune else None,
             prompts=(resolved.prompt,),
             sampling=sampling,
+            layout=space.blobs.get(sampling.layout) if sampling.layout else None,
             caller=namespace,
             preview_every=preview_every,
         )

@@ -246,9 +246,11 @@ class Generator(Protocol):
         *,
         report: Callable[[Progress], None],
         caller: str = "",
+        layout: bytes | None = None,
     ) -> list[bytes]:
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
 
+        ``layout`` is the PNG that ``sampling.layout`` names; its middle is taken where it has another shape.
         Callers whose pictures are made at the same time take turns. ``report`` counts denoising steps; what it raises
         ends the call.
 

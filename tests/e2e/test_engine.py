@@ -151,6 +151,23 @@ def test_what_cannot_be_made_is_an_error_of_that_request(
     assert len(engine.submit("an apple", QUICK, base=base).result()) == 1
 
 
+def test_pictures_begin_from_a_layout(served: Shell, engine: Engine, base: str, tmp_path: Path) -> None:
+    photo = next((ROOT / "src/packshot/embedded/catalog" / CATEGORY).glob("*.jpg"))
+    sampling = SamplingSettings(inference_steps=6, strength=0.5)
+    (near,) = engine.submit("a pear", sampling, base=base, layout=photo.read_bytes()).result()
+    (free,) = engine.submit("a pear", sampling, base=base).result()
+    assert near.image.sha256 != free.image.sha256
+    recipe = read_recipe(near.png)
+    assert recipe
+    assert recipe["strength"] == 0.5
+    options = ("--base", base, "--steps", 6, "--strength", 0.5, "--json")
+    made = served("generate", "a pear", "--layout", photo, *options).json
+    assert made["images"][0]["sha256"] == near.image.sha256
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for wrong in ("broken.png", "missing.png"):
+        assert wrong in served("generate", "a pear", "--layout", tmp_path / wrong, *options, code=1).err
+
+
 def test_the_scheduler_is_chosen_at_the_command_line(new_shell: Callable[..., Shell], base: str) -> None:
     shell = new_shell()
     options = ("--base", base, "--steps", 3, "--json")

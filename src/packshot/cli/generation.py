@@ -8,7 +8,7 @@ import typer
 
 from packshot.cli.output import Json, Out, progress_shown, show, workspace, write_files
 from packshot.cli.templates import Set, read_variables
-from packshot.domain.errors import InvalidVariables
+from packshot.domain.errors import InvalidInput, InvalidVariables
 from packshot.domain.models import EMBEDDED_BASE
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def generate(
     scheduler: Annotated[
         str, typer.Option(help="ddim, euler, dpmsolver++ or flow-match-euler; the base's own by default.")
     ] = "",
+    layout: Annotated[Path | None, typer.Option(metavar="PICTURE", help="A picture whose composition is kept.")] = None,
+    strength: Annotated[float, typer.Option(help="How far from the layout they go: 0 to 1.")] = 0.6,
     version: Annotated[str | None, typer.Option(metavar="PATH@VERSION", help="Instead of the serving version.")] = None,
     base: Annotated[str, typer.Option(help="The base that answers prompts without an identifier.")] = EMBEDDED_BASE,
     out: Out = Path("out"),
@@ -63,6 +65,7 @@ def generate(
     from packshot.domain.generation import SamplingSettings
     from packshot.imaging.sheets import contact_sheet
     from packshot.services.generation import generate as make
+    from packshot.services.generation import keep_layout
     from packshot.services.models import fine_tune_at, register_base
 
     variables = read_variables(settings)
@@ -78,6 +81,8 @@ def generate(
             inference_steps=steps,
             guidance_scale=guidance,
             scheduler=scheduler,
+            layout=keep_layout(space.blobs, _read(layout), layout.name) if layout else "",
+            strength=strength,
             **given,  # type: ignore[arg-type]
         )
         if chosen:
@@ -105,6 +110,13 @@ def generate(
             files[f"{images[0].generation_id}-sheet.png"] = sheet
         paths = write_files(out, files)
         show({"images": images, "files": [str(path) for path in paths]}, as_json, lambda: "\n".join(map(str, paths)))
+
+
+def _read(picture: Path) -> bytes:
+    try:
+        return picture.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{picture} cannot be read ({error.strerror}); check the path") from error
 
 
 def _rendered(space: "Workspace", reference: str, name: str, variables: dict[str, str]) -> _Rendered:

@@ -10,6 +10,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from packshot.diffusion.components import known_to
+from packshot.diffusion.protocols import Sampler
 from packshot.domain.errors import SchedulerRefused
 
 SCHEDULER = "flow-match-euler"
@@ -52,6 +53,13 @@ class FlowMatching:
         """The latents at the other end of the line."""
         return noisy - (timesteps / self.num_train_timesteps)[:, None, None, None] * prediction
 
+    def begin(self, sampler: Sampler, latents: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, int]:
+        """The point between latents and noise where the first step that is taken begins, and its number."""
+        assert isinstance(sampler, FlowSampler)
+        num_steps = len(sampler.timesteps)
+        first = int(num_steps - num_steps * strength)
+        return sampler.begin_at(first, latents, noise), first
+
     def new_sampler(self, inference_steps: int, num_patches: int, scheduler: str, *, even: bool) -> "FlowSampler":
         """Euler's method on the base's own schedule, for a picture of ``num_patches`` tokens.
 
@@ -84,6 +92,11 @@ class FlowSampler:
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
         self.timesteps: Tensor = scheduler.timesteps
+
+    def begin_at(self, first: int, latents: Tensor, noise: Tensor) -> Tensor:
+        """Leave out the steps before ``first``; what that one starts from."""
+        self._scheduler.set_begin_index(first)
+        return self._scheduler.scale_noise(latents, self.timesteps[first : first + 1], noise)
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """The sample itself."""

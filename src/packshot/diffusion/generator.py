@@ -41,6 +41,7 @@ class DiffusersGenerator:
         *,
         report: Callable[[Progress], None],
         caller: str = "",
+        layout: bytes | None = None,
     ) -> list[bytes]:
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
 
@@ -56,7 +57,12 @@ class DiffusersGenerator:
             SamplingFailed: a picture's numbers were not finite any more.
         """
         request = PictureRequest(
-            base=base, fine_tune=fine_tune, prompts=tuple(prompts), sampling=sampling, caller=caller
+            base=base,
+            fine_tune=fine_tune,
+            prompts=tuple(prompts),
+            sampling=sampling,
+            layout=layout,
+            caller=caller,
         )
         if self._bases.borrowed_here:
 

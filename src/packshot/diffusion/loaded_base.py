@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from packshot.diffusion.latent_codec import LatentCodec
-from packshot.diffusion.protocols import LatentDistribution, NoiseProcess
+from packshot.diffusion.protocols import LatentDistribution, NoiseProcess, Sampler
 from packshot.diffusion.text_encoders import NewToken, TextEncoder
 from packshot.domain.errors import InvalidInput
 
@@ -103,6 +103,10 @@ class LoadedBase:
     def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """The latents without noise, as far as a prediction tells."""
         return self._process.estimate(noisy, prediction, timesteps)
+
+    def begin(self, sampler: Sampler, latents: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, int]:
+        """What ``sampler`` begins with to keep a share of ``latents``, and at which of its steps."""
+        return self._process.begin(sampler, latents, noise, strength)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the denoiser learns to predict."""

@@ -71,6 +71,10 @@ class NoiseProcess(Protocol):
         """Loss weights (Hang et al. 2023, min-SNR); ones where ``gamma`` is 0."""
         ...
 
+    def begin(self, sampler: Sampler, latents: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, int]:
+        """What ``sampler`` begins with to keep a share of ``latents``, and at which of its steps."""
+        ...
+
 
 class Token(Protocol):
     """A token that a base was given, with the parameters that hold its rows by text encoder."""
@@ -176,6 +180,10 @@ class Family(Protocol):
         InvalidInput where the base's schedule does not have the steps, SchedulerRefused where the scheduler does not
         go with what the base predicts.
         """
+        ...
+
+    def begin(self, sampler: Sampler, latents: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, int]:
+        """What ``sampler`` begins with to keep a share of ``latents``, and at which of its steps."""
         ...
 
     def initial_rows(self, class_noun: str, seed: int, num_vectors: int) -> dict[str, Tensor]:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from packshot.diffusion.adapters import AdapterBank
 from packshot.diffusion.fine_tunes import ParsedFineTune, check_header, key_of, parse
 from packshot.diffusion.methods import read
-from packshot.diffusion.protocols import Conditioning, Family, Sampler
+from packshot.diffusion.pictures import pixels_from_png
+from packshot.diffusion.protocols import Conditioning, Family, LatentDistribution, Sampler
 from packshot.diffusion.replicas import Replicas
 from packshot.diffusion.samples import Place, Sample
 from packshot.diffusion.tickets import PictureRequest, Ticket
@@ -60,29 +62,41 @@ class EngineMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A request as it can be sampled. ``conditioning`` is that of each of its prompts."""
+    """A request as it can be sampled. ``conditioning`` is that of each of its prompts, ``layout`` what they begin from."""
 
     ticket: Ticket
     fine_tune: ParsedFineTune | None
     conditioning: tuple[Conditioning, ...]
     shape: tuple[int, int, int]
     new_sampler: Callable[[], Sampler]
+    layout: LatentDistribution | None
 
     def sample(self, number: int, place: Place) -> Sample:
         """Picture ``number``: its noise comes from its own seed, on the CPU."""
         sampling = self.ticket.request.sampling
         prompt, offset = divmod(number, sampling.num_images)
         sampler = self.new_sampler()
-        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(sampling.seed + offset))
+        latents, step = self._start(sampler, torch.Generator().manual_seed(sampling.seed + offset), place.base)
         return Sample(
             ticket=self.ticket,
             number=number,
             place=place,
             sampler=sampler,
-            latents=noise.to(place.base.device)[None] * sampler.init_noise_sigma,
+            latents=latents,
             conditioning=self.conditioning[prompt],
             guidance_scale=sampling.guidance_scale,
+            step=step,
         )
+
+    def _start(self, sampler: Sampler, generator: torch.Generator, base: Family) -> tuple[Tensor, int]:
+        """Noise, or as much of it as the strength says over the layout; and the first step."""
+        if self.layout is None:
+            noise = torch.randn(self.shape, generator=generator).to(base.device)
+            return noise[None] * sampler.init_noise_sigma, 0
+        draw, noise = (torch.randn(self.shape, generator=generator) for _ in range(2))
+        latents = (self.layout.mean + self.layout.std * draw).to(base.device)
+        strength = self.ticket.request.sampling.strength
+        return base.begin(sampler, latents[None], noise.to(base.device)[None], strength)
 
 
 class Resident:
@@ -136,6 +150,7 @@ class Resident:
             conditioning=tuple(self._told(prompt, request, fine_tune, base) for prompt in request.prompts),
             shape=shape,
             new_sampler=new_sampler,
+            layout=base.encode_pixels(pixels_from_png(request.layout, (width, height))) if request.layout else None,
         )
 
     def place(self, fine_tune: ParsedFineTune | None, base: Family) -> Place | None:

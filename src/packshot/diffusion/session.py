@@ -92,7 +92,9 @@ class Session:
                 continue
             if place is None:
                 return
-            self._running.append(self._joined(entry, prepared, place))
+            self._running.append(sample := self._joined(entry, prepared, place))
+            if sample.step:
+                sample.ticket.note(sample.step)  # those that it leaves out
 
     def _next(self) -> Entry[Prepared] | None:
         running: dict[str, int] = {}

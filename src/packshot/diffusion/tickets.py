@@ -16,7 +16,7 @@ PHASE = "pictures"
 class PictureRequest:
     """``sampling.num_images`` pictures per prompt, prompts in order; image i of every prompt has seed + i.
 
-    ``caller`` is who takes turns with the others, such as a namespace. ``preview_every`` is the number of steps between
+    ``layout`` is the PNG that they begin from, where ``sampling`` names one. ``caller`` is who takes turns with the others, such as a namespace. ``preview_every`` is the number of steps between
     previews; 0 = none.
     """
 
@@ -24,6 +24,7 @@ class PictureRequest:
     fine_tune: LoadedFineTune | None
     prompts: tuple[str, ...]
     sampling: SamplingSettings
+    layout: bytes | None = None
     caller: str = ""
     preview_every: int = 0
 

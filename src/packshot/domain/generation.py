@@ -36,7 +36,9 @@ _LINE_BREAK = re.compile(r"[\t\n\u2028\u2029]")
 class SamplingSettings:
     """How pictures are sampled. Image ``i`` of a request has the seed ``seed + i``; 0 pixels = the base's own size.
 
-    ``scheduler`` is one of SCHEDULERS, or empty for the one that the base itself is sampled with.
+    ``scheduler`` is one of SCHEDULERS, or empty for the one that the base itself is sampled with. ``layout`` names the
+    stored picture from which those begin whose composition they keep, or is empty; of the steps only the last share of
+    ``strength`` is taken then, so that more of it stays the smaller that is.
     """
 
     seed: int = 0
@@ -47,6 +49,8 @@ class SamplingSettings:
     width: int = 0
     height: int = 0
     scheduler: str = ""
+    layout: str = ""
+    strength: float = 0.6
 
     def __post_init__(self) -> None:
         """Check every bound.
@@ -63,12 +67,17 @@ class SamplingSettings:
             ("guidance_scale", 0, 50),
             ("width", 0, 4096),
             ("height", 0, 4096),
+            ("strength", 0, 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
         if self.width % 8 or self.height % 8:
             raise InvalidInput(f"the size {self.width} x {self.height} is not a multiple of 8 pixels")
+        if self.layout and int(self.inference_steps * self.strength) < 1:
+            raise InvalidInput(
+                f"strength is {self.strength} of {self.inference_steps} steps, which leaves none to take; raise one of them"
+            )
         if self.scheduler and self.scheduler not in SCHEDULERS:
             raise SchedulerRefused(f"no scheduler is called {self.scheduler!r}; take one of {', '.join(SCHEDULERS)}")
         if self.negative_prompt:

@@ -18,6 +18,7 @@ from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
+from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
 from packshot.services.catalog import new_id, now
@@ -274,9 +275,24 @@ def make_images(
     sampling = replace(generation.sampling, seed=generation.sampling.seed + wanted.start, num_images=len(wanted))
     loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
     pngs = generator.generate(
-        resolved.base, loaded, [resolved.prompt], sampling, report=report, caller=generation.namespace
+        resolved.base,
+        loaded,
+        [resolved.prompt],
+        sampling,
+        report=report,
+        caller=generation.namespace,
+        layout=blobs.get(sampling.layout) if sampling.layout else None,
     )
     return keep_images(blobs, generation, resolved, pngs, inscribe, numbers=wanted)
+
+
+def keep_layout(blobs: Blobs, data: bytes, file_name: str) -> str:
+    """Store a picture for others to begin from; returns the name that ``SamplingSettings.layout`` takes.
+
+    Raises:
+        ImageRefused: it cannot be read safely.
+    """
+    return blobs.put(decode_reference(data, file_name).png)
 
 
 def keep_images(
@@ -312,6 +328,8 @@ def _recipe(generation: Generation, resolved: ResolvedPrompt, seed: int) -> dict
         "base_digest": resolved.base.digest,
         "code_revision": generation.code_revision,
     }
+    if sampling.layout:
+        recipe |= {"layout": sampling.layout, "strength": sampling.strength}
     if sampling.scheduler:
         recipe["scheduler"] = sampling.scheduler
     if resolved.fine_tune:

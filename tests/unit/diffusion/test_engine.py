@@ -24,11 +24,12 @@ from fixtures_mixtures import (
     plain,
     prompt_for,
 )
-from fixtures_pipelines import RESOLUTION, Studio, base_state, silent
+from fixtures_pipelines import RESOLUTION, Studio, base_state, png, silent
 from PIL import Image
 from safetensors.torch import load
 
 from packshot.diffusion.interop import to_diffusers
+from packshot.diffusion.pictures import pixels_from_png
 from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.tickets import Event, PictureRequest, Preview, Ticket
 from packshot.diffusion.weights import read_weights
@@ -136,7 +137,14 @@ def _without_token(tuned: LoadedFineTune) -> LoadedFineTune:
     return replace(damaged(tuned, tensors=own, token=""), record=replace(tuned.record, token=""))
 
 
-@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmsolver++"])
+SCHEDULER_CLASSES = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+}
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULER_CLASSES))
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in FLOWS])
 def test_schedulers_equal_those_of_the_plain_pipeline(
     family: str, scheduler: str, family_studios: dict[str, Studio], floats: None
@@ -144,11 +152,10 @@ def test_schedulers_equal_those_of_the_plain_pipeline(
     import diffusers
 
     studio = family_studios[family]
-    kind = {"ddim": "DDIMScheduler", "euler": "EulerDiscreteScheduler", "dpmsolver++": "DPMSolverMultistepScheduler"}
     request = request_of(studio, prompts=("a pear",), seed=3, inference_steps=7, scheduler=scheduler)
     (ticket,) = mixed(studio, [(0, request)], EngineLimits())
     pipeline = plain_pipeline(studio.folder, family)
-    pipeline.scheduler = getattr(diffusers, kind[scheduler]).from_config(pipeline.scheduler.config)
+    pipeline.scheduler = getattr(diffusers, SCHEDULER_CLASSES[scheduler]).from_config(pipeline.scheduler.config)
     expected = pipeline(
         "a pear",
         latents=torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(3))[None],
@@ -159,6 +166,56 @@ def test_schedulers_equal_those_of_the_plain_pipeline(
         output_type="pt",
     ).images
     found = as_floats(ticket.result(0)[0]).clamp(-1, 1)
+    assert (found - (expected * 2 - 1).flatten()).abs().max() <= TOLERANCE
+
+
+IMG2IMG = {
+    "stable-diffusion": "StableDiffusionImg2ImgPipeline",
+    "stable-diffusion-xl": "StableDiffusionXLImg2ImgPipeline",
+    "stable-diffusion-3": "StableDiffusion3Img2ImgPipeline",
+    "flux": "FluxImg2ImgPipeline",
+}
+
+
+@pytest.mark.parametrize("strength", [0.45, 1.0])
+@pytest.mark.parametrize(
+    ("family", "scheduler"),
+    [
+        *(("stable-diffusion", scheduler) for scheduler in ("ddim", "euler", "dpmsolver++")),
+        *((family, "") for family in FAMILIES[1:]),
+    ],
+)
+def test_what_begins_from_a_layout_equals_the_plain_pipeline(
+    family: str, scheduler: str, strength: float, family_studios: dict[str, Studio], floats: None
+) -> None:
+    import diffusers
+
+    studio, layout = family_studios[family], png(4, size=(RESOLUTION, RESOLUTION))
+    sampling = {"layout": "0" * 64, "strength": strength, "inference_steps": 7, "scheduler": scheduler, "seed": 3}
+    request = replace(request_of(studio, prompts=("a pear",), **sampling), layout=layout)
+    others = [(0, request_of(studio)), (1, request)]
+    tickets = mixed(studio, others, EngineLimits())
+    loaded = plain_pipeline(studio.folder, family)
+    if scheduler:
+        loaded.scheduler = getattr(diffusers, SCHEDULER_CLASSES[scheduler]).from_config(loaded.scheduler.config)
+    pipeline = getattr(diffusers, IMG2IMG[family])(**loaded.components)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"max_sequence_length": pipeline.tokenizer_2.model_max_length} if family == "flux" else {}
+    if family == "stable-diffusion-3":
+        options = {"max_sequence_length": pipeline.tokenizer_3.model_max_length}
+    if family in FLOWS:
+        options |= {"width": RESOLUTION, "height": RESOLUTION}
+    expected = pipeline(
+        "a pear",
+        image=pixels_from_png(layout, (RESOLUTION, RESOLUTION))[None] / 2 + 0.5,
+        strength=strength,
+        generator=torch.Generator().manual_seed(3),
+        num_inference_steps=7,
+        guidance_scale=SAMPLING.guidance_scale,
+        output_type="pt",
+        **options,
+    ).images
+    found = as_floats(tickets[1].result(0)[0]).clamp(-1, 1)
     assert (found - (expected * 2 - 1).flatten()).abs().max() <= TOLERANCE
 
 
@@ -261,8 +318,8 @@ def test_previews_show_the_picture_as_it_becomes(studio: Studio) -> None:
     pngs = studio.engine.submit(request, events.append).result()
     previews = [event for event in events if isinstance(event, Preview)]
     assert sorted((each.number, each.step) for each in previews) == [(0, 2), (0, 4), (1, 2), (1, 4)]
-    for number, png in enumerate(pngs):
-        far = {each.step: np.abs(pixels(each.png) - pixels(png)).mean() for each in previews if each.number == number}
+    for number, final in enumerate(pngs):
+        far = {each.step: np.abs(pixels(each.png) - pixels(final)).mean() for each in previews if each.number == number}
         assert far[4] < far[2]
     assert events[-1] is None
 

@@ -15,6 +15,7 @@ from fixtures_pipelines import (
     Studio,
     base_state,
     loaded,
+    png,
     save_pipeline,
     silent,
     task,
@@ -24,7 +25,7 @@ from fixtures_pipelines import (
 from PIL import Image
 from safetensors.torch import load, save
 
-from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune
+from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.training import Method
 from packshot.ports import LoadedFineTune, Progress
@@ -94,6 +95,30 @@ def test_every_setting_has_an_effect(change: dict[str, Any], studio: Studio) -> 
     assert plain != changed
     height, width, _ = pixels(changed).shape
     assert (width, height) == (change.get("width", 16), change.get("height", 16))
+
+
+def test_the_strength_says_how_much_of_a_layout_stays(studio: Studio) -> None:
+    layout = png(4, size=(40, 24))  # the middle of it
+    pictures = {
+        strength: pixels(
+            studio.generator.generate(
+                studio.base,
+                None,
+                ["an apple"],
+                replace(SAMPLING, num_images=1, inference_steps=10, layout="0" * 64, strength=strength),
+                report=silent,
+                layout=layout,
+            )[0]
+        )
+        for strength in (0.1, 0.5, 1.0)
+    }
+    kept = {strength: np.abs(picture - pictures[0.1]).mean() for strength, picture in pictures.items()}
+    assert kept[0.1] < kept[0.5] < kept[1.0]
+
+
+def test_a_strength_that_leaves_no_step_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="leaves none"):
+        replace(SAMPLING, layout="0" * 64, strength=0.1)
 
 
 def test_a_prompt_longer_than_the_encoder_is_cut(studio: Studio) -> None:
