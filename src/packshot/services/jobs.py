@@ -17,7 +17,8 @@ from packshot.domain.errors import Conflict, Interrupted, JobFailed, PackshotErr
 from packshot.domain.jobs import Job, JobKind, JobStatus, finish
 from packshot.ports import Progress, Records
 from packshot.services.catalog import now
-from packshot.services.leases import Lease, SharedClock, kept_lease
+from packshot.services.clocks import SharedClock
+from packshot.services.leases import Lease, kept_lease
 from packshot.services.usage import usage_of
 from packshot.services.webhooks import announce
 
@@ -117,15 +118,22 @@ def work_on_claimed(
     lease: timedelta = DEFAULT_LEASE,
     report: ReportProgress = no_report,
     stop: Stop = never_stop,
+    clock: SharedClock | None = None,
 ) -> Job:
-    """Run a job that this process has claimed to its end; the returned job tells how it went."""
+    """Run a job that this process has claimed to its end; the returned job tells how it went.
+
+    ``clock`` is that of the jobs which are under way at the same time.
+    """
 
     def alone(held: Sequence[Held]) -> None:
         (one,) = held
         handlers[job.kind](one.job, one.report, one.stop)
         one.end(None)
 
-    return work_together(records, alone, [job], lease=lease, report=lambda _, progress: report(progress), stop=stop)[0]
+    def report_of(_: Job, progress: Progress) -> None:
+        report(progress)
+
+    return work_together(records, alone, [job], lease=lease, report=report_of, stop=stop, clock=clock)[0]
 
 
 def work_together(
@@ -136,14 +144,17 @@ def work_together(
     lease: timedelta = DEFAULT_LEASE,
     report: ReportProgressOf = no_report_of,
     stop: Stop = never_stop,
+    clock: SharedClock | None = None,
 ) -> list[Job]:
     """Run jobs that this process has claimed with one handler, each to its own end; the returned jobs tell.
 
     What ``handler`` itself raises ends those that have not ended before. The seconds that a job is said to have taken
-    are its share of the group's: at every moment those that have not ended share it equally, so that all shares
-    together are the time that passed, and one that leaves early pays for no more.
+    are its share of the group's, or of all that ``clock`` is shared with: at every moment those that have not ended share
+    it equally, so that all shares together are the time that passed, and one that leaves early pays for no more.
     """
-    clock = SharedClock(len(claimed))
+    clock = clock or SharedClock()
+    for job in claimed:
+        clock.join(job.id)
     with ExitStack() as leases:
         held = [
             _hold(records, job, leases.enter_context(kept_lease(records, job, lease)), clock, report, stop)

@@ -1,10 +1,6 @@
-"""What a worker holds while it works on a job: the lease that a heartbeat renews, and its share of the seconds of compute.
-
-Knows no kind of work, and not how a job ends.
-"""
+"""What a worker holds while it works on a job: the lease that a heartbeat renews. Knows no kind of work, and not how a job ends."""
 
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,27 +27,6 @@ class Lease:
         self.num_training_steps += progress.loss is not None
         self.progress = progress.step / max(progress.num_steps, 1)
         self.message = f"{progress.phase} {progress.step}/{progress.num_steps}"
-
-
-class SharedClock:
-    """Seconds of compute that jobs which began together share equally while they last."""
-
-    def __init__(self, num_jobs: int) -> None:
-        self._num_jobs = num_jobs
-        self._at = time.monotonic()
-        self._share = 0.0
-        self._left: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def leave(self, job_id: str) -> float:
-        """The share of a job that ends now; when it is asked for again it is the same."""
-        with self._lock:
-            if job_id not in self._left:
-                at = time.monotonic()
-                self._share += (at - self._at) / (self._num_jobs - len(self._left))
-                self._at = at
-                self._left[job_id] = self._share
-            return self._left[job_id]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Self
 
 from packshot.domain.jobs import Job, JobKind
 from packshot.ports import Progress, Records
+from packshot.services.clocks import SharedClock
 from packshot.services.jobs import (
     DEFAULT_LEASE,
     Handler,
@@ -46,6 +47,7 @@ class Worker:
     stop: Stop = never_stop
     poll_s: float = 0.5
     _running: set[Future[Job]] = field(default_factory=set[Future[Job]], init=False)
+    _clock: SharedClock = field(default_factory=SharedClock, init=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
     _pool: ThreadPoolExecutor = field(init=False)
 
@@ -83,4 +85,6 @@ class Worker:
             with self._reporting:
                 self.report(job, progress)
 
-        return work_on_claimed(self.records, self.handlers, job, lease=self.lease, report=report, stop=self.stop)
+        return work_on_claimed(
+            self.records, self.handlers, job, lease=self.lease, report=report, stop=self.stop, clock=self._clock
+        )

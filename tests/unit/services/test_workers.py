@@ -10,6 +10,7 @@ from packshot.domain.errors import Interrupted
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.ports import Progress
 from packshot.services.catalog import now
+from packshot.services.clocks import SharedClock
 from packshot.services.jobs import Handler, cancel
 from packshot.services.workers import Worker
 
@@ -144,6 +145,22 @@ def test_a_worker_that_is_stopped_puts_back_what_it_has_not_done(records):
     done = drained(records, handler, stop=stopped.is_set)
     assert len(done) == 2
     assert {job.status for job in records.find(Job)} == {JobStatus.QUEUED}
+
+
+def test_jobs_share_the_seconds_that_they_are_under_way_together(monkeypatch):
+    at = [0.0]
+    monkeypatch.setattr("packshot.services.clocks.time.monotonic", lambda: at[0])
+    clock = SharedClock()
+    clock.join("first")
+    at[0] += 4
+    clock.join("second")
+    at[0] += 6
+    assert clock.leave("first") == 4 + 3
+    at[0] += 5
+    assert [clock.leave("second"), clock.leave("first")] == [3 + 5, 7]
+    clock.join("first")
+    at[0] += 2
+    assert clock.leave("first") == 2
 
 
 def test_progress_names_its_job(records):
