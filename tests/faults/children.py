@@ -19,7 +19,7 @@ import torch
 from fixtures_pipelines import QUICK, Studio, never, save_pipeline, task
 
 from faults.operations import Operations
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import Method, OptimizerKind, TrainingConfig
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 EVERY = 4  # steps between two checkpoints; the last two steps have none behind them
@@ -27,6 +27,9 @@ _BASIC = replace(QUICK, steps=2 * EVERY + 2, checkpoint_every_steps=EVERY)
 CONFIGS: dict[str, TrainingConfig] = {
     **{str(method): replace(_BASIC, method=method) for method in Method},
     "lora with DoRA and moving average": replace(_BASIC, method=Method.LORA, use_dora=True, ema_decay=0.9),
+    "pivotal with Prodigy": replace(
+        _BASIC, optimizer=OptimizerKind.PRODIGY, learning_rate=1.0, token_learning_rate=1.0
+    ),
     "pivotal with text encoder and accumulation": replace(
         _BASIC, gradient_accumulation_steps=2, train_text_encoder=True
     ),

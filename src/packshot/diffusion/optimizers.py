@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,26 +18,31 @@ EPSILON = 1e-8
 _WHOLE = "whole:"  # marks what an optimiser keeps as a Python integer
 _SCALER = "scaler"
 
+# What Prodigy reads of the step before, beside its parameters' state.
+_PRODIGY = "prodigy"
+_ESTIMATES = ("d", "d_max", "d_numerator", "k")
+
 
 def check_installed(kind: OptimizerKind) -> None:
     """Refuse an optimiser that cannot run here.
 
     Raises:
-        InvalidConfiguration: its library is missing; the message says which, or why there is none.
+        InvalidConfiguration: its library is missing; the message says which.
     """
-    if kind is OptimizerKind.ADAMW_8BIT and importlib.util.find_spec("bitsandbytes") is None:
+    library = {OptimizerKind.ADAMW_8BIT: "bitsandbytes", OptimizerKind.PRODIGY: "prodigyopt"}.get(kind)
+    if library and importlib.util.find_spec(library) is None:
         raise InvalidConfiguration(
-            "optimizer is adamw_8bit, and bitsandbytes is not installed; install it, or set optimizer=adamw"
-        )
-    if kind is OptimizerKind.PRODIGY:
-        raise InvalidConfiguration(
-            "optimizer is prodigy, and Packshot depends on no library that has it; set optimizer=adamw and a "
-            "learning_rate of your own"
+            f"optimizer is {kind}, and {library} is not installed; install it, or set optimizer=adamw and its learning "
+            "rates"
         )
 
 
 class Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), in 32-bit floats or, with bitsandbytes, in 8 bits, on a schedule."""
+    """The optimiser of a configuration, on its schedule.
+
+    AdamW (Loshchilov and Hutter 2019), in 32-bit floats or, with bitsandbytes, in 8 bits; or Prodigy (Mishchenko and
+    Defazio 2024), which estimates how far each group of parameters has to go and takes learning rates as factors of that.
+    """
 
     def __init__(self, groups: Sequence[ParameterGroup], config: TrainingConfig, device: torch.device) -> None:
         self._config = config
@@ -51,19 +57,20 @@ class Optimizer:
             if group.parameters
         ]
         self._rates = [group.learning_rate for group in groups if group.parameters]
-        if config.optimizer is OptimizerKind.ADAMW_8BIT:
-            import bitsandbytes  # type: ignore[import-not-found]
-
-            self._optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(options, betas=BETAS, eps=EPSILON)
-        else:
-            fused = device.type in ("cpu", "cuda")
-            self._optimizer = torch.optim.AdamW(options, betas=BETAS, eps=EPSILON, fused=fused)
+        self._optimizers = _optimizers(options, config.optimizer, device)
+        self._owners = {
+            id(parameter): optimizer
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         # Half floats have so little range that gradients are scaled up, and a step whose gradients overflow is left out.
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision is MixedPrecision.FP16)
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last step."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss as its gradients are to be taken from it: scaled up where half floats have too little range."""
@@ -81,24 +88,33 @@ class Optimizer:
         if not learning:
             return 0.0
         factor = learning_rate_factor(self._config, step)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        self._scaler.unscale_(self._optimizer)
+        stepping = {id(self._owners[id(each)]): self._owners[id(each)] for each in learning}.values()
+        for optimizer in stepping:
+            self._scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(learning, self._config.max_gradient_norm).item()
         if not math.isfinite(norm) and not self._scaler.is_enabled():
             raise diverged(self._config, step, f"its gradient norm is {norm}")
-        self._scaler.step(self._optimizer)
+        if math.isfinite(norm):
+            for optimizer in stepping:
+                self._scaler.step(optimizer)
         self._scaler.update()
         return norm if math.isfinite(norm) else None
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor that the next step depends on, beside the parameters, by name."""
-        for name, parameter in self._parameters.items():
-            for key, value in self._optimizer.state[parameter].items():
+        for name in self._parameters:
+            for key, value in self._state_of(name).items():
                 if isinstance(value, Tensor):
                     yield f"{key}/{name}", value
                 else:
                     yield f"{_WHOLE}{key}/{name}", torch.tensor(value)
+        if self._config.optimizer is OptimizerKind.PRODIGY:
+            for number, optimizer in enumerate(self._optimizers):
+                estimates = [float(optimizer.param_groups[0][name]) for name in _ESTIMATES]
+                yield f"{_PRODIGY}/{number}", torch.tensor(estimates, dtype=torch.float64)
         for key, value in self._scaler.state_dict().items():
             yield f"{_SCALER}/{key}", torch.tensor(value, dtype=torch.float64)
 
@@ -110,12 +126,41 @@ class Optimizer:
             kind, _, name = key.partition("/")
             if kind == _SCALER:
                 scaler[name] = type(scaler[name])(tensor.item())
+            elif kind == _PRODIGY:
+                d, d_max, d_numerator, k = tensor.tolist()
+                self._optimizers[int(name)].param_groups[0].update(d=d, d_max=d_max, d_numerator=d_numerator, k=int(k))
             elif kind.startswith(_WHOLE):
-                self._optimizer.state[self._parameters[name]][kind.removeprefix(_WHOLE)] = int(tensor)
+                self._state_of(name)[kind.removeprefix(_WHOLE)] = int(tensor)
             else:
-                self._optimizer.state[self._parameters[name]][kind] = _like(self._parameters[name], tensor)
+                self._state_of(name)[kind] = _like(self._parameters[name], tensor)
         if scaler:
             self._scaler.load_state_dict(scaler)
+
+    def _state_of(self, name: str) -> dict[str, Any]:
+        """What its optimiser keeps of a parameter."""
+        parameter = self._parameters[name]
+        return self._owners[id(parameter)].state[parameter]
+
+
+def _optimizers(
+    options: list[dict[str, Any]], kind: OptimizerKind, device: torch.device
+) -> list[torch.optim.Optimizer]:
+    """One optimiser of all groups, or one for each where it estimates one step size for all that it holds.
+
+    Prodigy has the settings that its authors recommend for diffusion models.
+    """
+    if kind is OptimizerKind.PRODIGY:
+        from prodigyopt import Prodigy
+
+        return [
+            Prodigy([each], betas=BETAS, eps=EPSILON, use_bias_correction=True, safeguard_warmup=True)
+            for each in options
+        ]
+    if kind is OptimizerKind.ADAMW_8BIT:
+        import bitsandbytes  # type: ignore[import-not-found]
+
+        return [bitsandbytes.optim.AdamW8bit(options, betas=BETAS, eps=EPSILON)]
+    return [torch.optim.AdamW(options, betas=BETAS, eps=EPSILON, fused=device.type in ("cpu", "cuda"))]
 
 
 def diverged(config: TrainingConfig, step: int, how: str) -> InvalidConfiguration:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import Method, MixedPrecision, Targets, TrainingConfig
+from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Targets, TrainingConfig
 
 # Families that learn a flow from pictures to noise, which has no signal-to-noise weighting.
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
@@ -59,6 +59,8 @@ _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
         "resolution": 512,
     },
 }
+# Prodigy estimates rates itself; its authors advise to leave it be.
+_PRODIGY: Defaults = {"learning_rate": 1.0, "text_encoder_learning_rate": 0.0, "token_learning_rate": 1.0}
 
 
 def parse_config(
@@ -82,7 +84,10 @@ def parse_config(
     given = {key: _read(key, value, types[key]) for key, value in values.items()}
     method = given.get("method", TrainingConfig.method)
     assert isinstance(method, Method)
-    config = TrainingConfig(**{**_defaults(method, family, base_resolution), **given})  # type: ignore[arg-type]
+    defaults = _defaults(method, family, base_resolution)
+    if given.get("optimizer") is OptimizerKind.PRODIGY:
+        defaults |= _PRODIGY
+    config = TrainingConfig(**{**defaults, **given})  # type: ignore[arg-type]
     check_supported(config, family)
     return config
 

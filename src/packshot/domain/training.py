@@ -80,14 +80,15 @@ class TrainingConfig:
         gradient_checkpointing: Whether the denoiser's activations are computed anew for the backward pass, which takes
             less memory and more time.
         mixed_precision: Floats of the forward pass: no (32 bits), bf16 or fp16; fp16 scales the loss.
-        optimizer: adamw, adamw_8bit (needs bitsandbytes) or prodigy (refused: no dependency has it).
+        optimizer: adamw, adamw_8bit (needs bitsandbytes) or prodigy (needs prodigyopt), which finds learning rates itself
+            and takes those below as factors, by default 1.
         learning_rate_schedule: constant, or falling to 0 by the last step: linear or cosine.
         warmup_steps: Steps in which the learning rates rise to their full height.
-        learning_rate: AdamW's, for everything but what the next two name.
-        text_encoder_learning_rate: AdamW's, for text encoders that learn; 0 = learning_rate.
-        token_learning_rate: AdamW's, for the token's embedding where it learns: pivotal, textual_inversion, and full with
+        learning_rate: The optimiser's, for everything but what the next two name.
+        text_encoder_learning_rate: The optimiser's, for text encoders that learn; 0 = learning_rate.
+        token_learning_rate: The optimiser's, for the token's embedding where it learns: pivotal, textual_inversion, and full with
             train_text_encoder.
-        weight_decay: AdamW's; the token is never decayed.
+        weight_decay: The optimiser's; the token is never decayed.
         max_gradient_norm: Gradients are clipped to this norm.
         ema_decay: Share that a moving average of what learns keeps at each step; the average is saved. 0 = off.
         noise_offset: Share of noise that is equal all over a channel, so that dark and bright pictures are learned.

@@ -28,14 +28,15 @@ from safetensors.torch import load
 from torch import Tensor
 
 from packshot.diffusion.batches import BatchPlan, Example
-from packshot.diffusion.optimizers import learning_rate_factor
+from packshot.diffusion.optimizers import Optimizer, learning_rate_factor
 from packshot.diffusion.pictures import bucket, frame_of_png, mask_from_png, pixels_from_png
-from packshot.diffusion.protocols import LatentDistribution
+from packshot.diffusion.protocols import LatentDistribution, ParameterGroup
 from packshot.domain.errors import Interrupted, InvalidConfiguration
 from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, TrainingConfig
 from packshot.ports import Progress, TrainingExample
 
 Run = Callable[..., Any]
+PRODIGY = {"optimizer": OptimizerKind.PRODIGY, "learning_rate": 1.0, "token_learning_rate": 1.0}
 STILL = {"learning_rate": 0.0, "token_learning_rate": 0.0, "weight_decay": 0.0}
 
 
@@ -184,23 +185,44 @@ def test_the_8_bit_optimiser_learns_and_resumes(studio: Studio, cachedir: Path, 
     assert whole.metrics[-1]["loss"] != plain.metrics[-1]["loss"]
 
 
+@pytest.mark.parametrize("half", [MixedPrecision.NO, MixedPrecision.FP16])
+def test_prodigy_learns_and_resumes(half: MixedPrecision, studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    """Of two groups, one of which has no gradient in steps whose captions are dropped."""
+    config = replace(QUICK, **PRODIGY, train_text_encoder=True, caption_dropout=0.5, batch_size=1, mixed_precision=half)
+    whole, resumed = stopped_and_resumed(studio, tmp_path, config, cachedir)
+    assert whole == resumed
+    plain = replace(config, optimizer=OptimizerKind.ADAMW, learning_rate=1e-6, token_learning_rate=1e-6)
+    slow = train(studio, task(studio, tmp_path / "plain", config=plain, cachedir=cachedir))
+    assert whole.metrics[0] == slow.metrics[0]
+    assert whole.files != slow.files
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1.0, 100.0])
+def test_prodigy_finds_its_step_size_whatever_the_distance_of_each_group(distance: float) -> None:
+    """Its first step is 1e-6 in every number."""
+    parameters = {"near": torch.nn.Parameter(torch.zeros(4)), "far": torch.nn.Parameter(torch.zeros(4))}
+    goals = {"near": torch.tensor([1.0, -1.0, 0.5, 2.0]), "far": distance * torch.tensor([1.0, -1.0, 0.5, 2.0])}
+    groups = [ParameterGroup(parameters={name: each}, learning_rate=1.0) for name, each in parameters.items()]
+    config = replace(QUICK, **PRODIGY, steps=500, learning_rate_schedule=Schedule.COSINE, weight_decay=0.0)
+    optimizer = Optimizer(groups, replace(config, max_gradient_norm=1e6), torch.device("cpu"))
+    for step in range(config.steps):
+        optimizer.zero_grad()
+        sum((parameters[name] - goal).square().sum() for name, goal in goals.items()).backward()
+        optimizer.step(step)
+    for name, goal in goals.items():
+        assert (parameters[name] - goal).abs().max() < 0.02 * goal.abs().max()
+
+
 @pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        pytest.param(
-            OptimizerKind.ADAMW_8BIT,
-            "bitsandbytes is not installed",
-            marks=pytest.mark.skipif(not MISSING, reason="bitsandbytes is installed"),
-        ),
-        (OptimizerKind.PRODIGY, "no library that has it"),
-    ],
+    ("kind", "library"), [(OptimizerKind.ADAMW_8BIT, "bitsandbytes"), (OptimizerKind.PRODIGY, "prodigyopt")]
 )
 def test_an_optimiser_that_is_not_there_is_refused_before_anything_is_loaded(
-    kind: OptimizerKind, reason: str, tmp_path: Path
+    kind: OptimizerKind, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studio = Studio(save_pipeline(tmp_path / "base"))
     shutil.rmtree(studio.folder)
-    with pytest.raises(InvalidConfiguration, match=f"optimizer is {kind}.*{reason}"):
+    monkeypatch.setattr("importlib.util.find_spec", {}.get)
+    with pytest.raises(InvalidConfiguration, match=f"optimizer is {kind}, and {library} is not installed; install it"):
         train(studio, task(studio, tmp_path / "run", config=replace(QUICK, optimizer=kind)))
 
 

@@ -280,3 +280,12 @@ def test_a_token_belongs_to_one_category_and_set():
     assert len({token, trained_token("sks_gala_apple", "0" * 64), trained_token("sks_fuji_apple", "1" * 64)}) == 3
     assert trained_phrase(token, "apple") == f"{token} apple"
     assert "sks" not in token
+
+
+@pytest.mark.parametrize("resolution", [128, 1024])
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl", "flux"])
+def test_prodigy_is_left_to_find_its_rates_unless_told_otherwise(family: str, resolution: int) -> None:
+    config = parse_config({"optimizer": "prodigy"}, base_resolution=resolution, family=family)
+    assert (config.learning_rate, config.rate_of_text_encoders, config.token_learning_rate) == (1.0, 1.0, 1.0)
+    told = parse_config({"optimizer": "prodigy", "learning_rate": 0.5}, base_resolution=resolution, family=family)
+    assert (told.learning_rate, told.rate_of_text_encoders, told.token_learning_rate) == (0.5, 0.5, 1.0)
