@@ -4,7 +4,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,12 +91,22 @@ def write(of: Fault, checks: Sequence[Check], folder: Path, *, command: str, see
         "seed": seed,
         "seconds": round(seconds),
         "holds": holds(checks),
-        "checks": [
-            {**asdict(each), "failures": list(each.failures)[:MOST_FAILURES], "holds": each.holds} for each in checks
-        ],
+        "checks": [_to_json(each) for each in checks],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path
+
+
+def _to_json(check: Check) -> dict[str, object]:
+    return {
+        "label": check.label,
+        "cases": check.cases,
+        "passed": check.passed,
+        "aim": check.at_least,
+        "holds": check.holds,
+        "note": check.note,
+        "failures": list(check.failures)[:MOST_FAILURES],
+    }
 
 
 def holds(checks: Sequence[Check]) -> bool:
