@@ -67,23 +67,28 @@ def shaped_like_sd15(*, divisor: int, resolution: int) -> Iterator[Bench]:
     """Stable Diffusion 1.5 with all widths divided by ``divisor`` and random weights; divisor 1 is its real size."""
     with TemporaryDirectory() as work:
         folder = Path(work) / "base"
-        tokenizer = bundled_base() / "tokenizer"
-        torch.manual_seed(0)
-        parts = networks(divisor, resolution, vocabulary=len(CLIPTokenizer.from_pretrained(tokenizer)))
-        pipeline = StableDiffusionPipeline(
-            **cast(Any, parts),
-            tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
-            scheduler=DDPMScheduler(
-                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
-            ),
-            safety_checker=None,
-            feature_extractor=cast(Any, None),
-            requires_safety_checker=False,
-        )
-        pipeline.save_pretrained(folder, safe_serialization=True)
-        shutil.rmtree(folder / "tokenizer")
-        shutil.copytree(tokenizer, folder / "tokenizer")
+        save_sd15(folder, divisor=divisor, resolution=resolution)
         yield Bench(folder, Path(work))
+
+
+def save_sd15(folder: Path, *, divisor: int, resolution: int) -> None:
+    """Write the pipeline of ``shaped_like_sd15``."""
+    tokenizer = bundled_base() / "tokenizer"
+    torch.manual_seed(0)
+    parts = networks(divisor, resolution, vocabulary=len(CLIPTokenizer.from_pretrained(tokenizer)))
+    pipeline = StableDiffusionPipeline(
+        **cast(Any, parts),
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
+        scheduler=DDPMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+        ),
+        safety_checker=None,
+        feature_extractor=cast(Any, None),
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(tokenizer, folder / "tokenizer")
 
 
 def networks(divisor: int, resolution: int, vocabulary: int = 49408) -> dict[str, torch.nn.Module]:
