@@ -26,7 +26,7 @@ from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.training import Method, TrainingConfig
-from packshot.ports import LoadedFineTune, Progress, TrainedWeights, TrainingExample, TrainingTask
+from packshot.ports import LoadedFineTune, Progress, Sample, TrainedWeights, TrainingExample, TrainingTask
 
 RESOLUTION = 16
 NUM_TOKENS = 16
@@ -179,6 +179,7 @@ def task(
     token: str = TOKEN,
     photos: tuple[TrainingExample, ...] | None = None,
     cachedir: Path | None = None,
+    validation: tuple[Sample, ...] = (),
 ) -> TrainingTask:
     return TrainingTask(
         base=studio.base,
@@ -189,6 +190,7 @@ def task(
         config=replace(config, method=method) if method else config,
         workdir=workdir,
         cachedir=cachedir or workdir.parent / "cache",
+        validation=validation,
     )
 
 

@@ -215,6 +215,7 @@ class Workspace:
                 cachedir=self.home / "cache",
                 report=report,
                 stop=stop,
+                judge=lambda: self.judge,
             )
 
         def generate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
@@ -247,6 +248,7 @@ class Workspace:
                 code_revision=code_revision(),
                 workdir=self._runs,
                 cachedir=self.home / "cache",
+                judge=lambda: self.judge,
             )
 
         return train

@@ -5,7 +5,7 @@ Pictures cross these borders as encoded bytes (PNG where we make them), so that 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,8 +18,10 @@ from packshot.domain.generation import GeneratedImage, Generation, SamplingSetti
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
 from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.step_choice import LookScores, StepChoice
 from packshot.domain.templates import Template
 from packshot.domain.training import Method, MixedPrecision, TrainingConfig, TrainingRun
+from packshot.domain.training_cost import Trial
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 
@@ -157,8 +159,42 @@ class TrainingExample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture to make on the way: the prompt as the model reads it, and the seed of its noise."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How a training that chooses its own steps is judged on its way.
+
+    ``score`` takes the number of steps, the pictures of ``samples`` before the first step, and those of now.
+    ``real_fidelity`` is what real photos reach among themselves.
+    """
+
+    samples: tuple[Sample, ...]
+    score: Callable[[int, Sequence[bytes], Sequence[bytes]], LookScores]
+    real_fidelity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredTraining:
+    """The looks at a training by which its step was chosen, and the choice. Its weights are those of that step."""
+
+    looks: tuple[LookScores, ...]
+    real_fidelity: float
+    choice: StepChoice
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingTask:
-    """All a trainer needs. ``workdir`` holds checkpoints and survives the process; ``cachedir`` is shared by runs."""
+    """All a trainer needs. ``workdir`` holds checkpoints and survives the process; ``cachedir`` is shared by runs.
+
+    ``validation`` are pictures to make every ``config.validation_every_steps``; ``scoring`` is there with
+    ``config.choose_steps`` and only then.
+    """
 
     base: BaseModelRef
     examples: tuple[TrainingExample, ...]
@@ -168,6 +204,8 @@ class TrainingTask:
     config: TrainingConfig
     workdir: Path
     cachedir: Path
+    validation: tuple[Sample, ...] = ()
+    scoring: Scoring | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +222,15 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedWeights:
-    """What a training gives: files by name (``weights.safetensors`` always) and one metrics row per step."""
+    """What a training gives: files by name (``weights.safetensors`` always) and one metrics row per step.
+
+    ``validation`` are the PNGs of the task's validation samples, by the number of steps behind them.
+    """
 
     files: Mapping[str, bytes]
     metrics: tuple[Mapping[str, float], ...]
+    validation: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict[int, tuple[bytes, ...]])
+    scored: ScoredTraining | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +258,13 @@ class Trainer(Protocol):
         """Train, or go on from the newest complete checkpoint in ``task.workdir``.
 
         Raises Interrupted, with a checkpoint written, once ``stop()`` is true.
+        """
+        ...
+
+    def try_out(self, base: BaseModelRef, config: TrainingConfig, class_noun: str) -> Trial:
+        """Measure what a few passes take that a training with ``config`` would make; nothing is learned.
+
+        Raises InvalidConfiguration or InvalidInput where the base cannot be trained so.
         """
         ...
 

@@ -20,12 +20,14 @@ from packshot.cli import (
     generation,
     importing,
     models,
+    presets,
     provenance,
     references,
     serve,
     teams,
     templates,
     training,
+    training_report,
 )
 from packshot.cli.output import Json, say, show, workspace
 from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
@@ -43,7 +45,21 @@ app.add_typer(bases.app, name="base")
 app.add_typer(templates.app, name="template")
 app.add_typer(access.app, name="key")
 app.add_typer(teams.app, name="quota")
-for module in (training, models, export, importing, compression, generation, batches, provenance, demo, serve, teams):
+for module in (
+    training,
+    training_report,
+    presets,
+    models,
+    export,
+    importing,
+    compression,
+    generation,
+    batches,
+    provenance,
+    demo,
+    serve,
+    teams,
+):
     module.register(app)
 
 

@@ -1,14 +1,18 @@
 """``packshot train`` and ``packshot worker``."""
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
+from packshot.cli.training_cost import cost_text, foreseen, show_dry_run
+from packshot.cli.training_report import reasons, steps_taken
 from packshot.cli.training_several import carry_through, report_of_jobs, resumption, train_several, watching
-from packshot.domain.errors import InvalidConfiguration, InvalidInput
+from packshot.domain.errors import InvalidConfiguration, InvalidInput, PackshotError
 from packshot.domain.models import EMBEDDED_BASE
+from packshot.domain.presets import Preset
 
 if TYPE_CHECKING:
     from packshot.bootstrap import Workspace
@@ -64,13 +68,21 @@ def train(
     ] = None,
     method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
     base: Annotated[str, typer.Option(help="embedded, a diffusers folder, or a hub id.")] = EMBEDDED_BASE,
+    preset: Annotated[
+        Preset | None, typer.Option(help="How much effort it is worth; packshot presets shows what that means.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of configuration values.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One configuration value; repeatable.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="NUMBER|auto", help="Optimiser steps; auto keeps the best by held-out photos.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a background worker.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print configuration, memory and time; train nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune the base on the newest frozen set, for one category or for several that share one loaded base.
@@ -82,7 +94,7 @@ def train(
     from packshot.domain.presets import parse_config
     from packshot.services.models import register_base
 
-    values = read_values(config, settings or [], method=method, steps=steps, seed=seed)
+    values = read_values(config, settings or [], method=method, preset=preset, steps=steps, seed=seed)
     if every is None and not paths:
         raise InvalidInput("no category is given; write its PATH, several of them, or --all with a pattern")
     if detach and (every is not None or len(paths or []) > 1):
@@ -91,7 +103,15 @@ def train(
         chosen_paths = _paths(space, paths or [], every)
         described = space.bases.describe(base)
         chosen = parse_config(values, base_resolution=described.resolution, family=described.family)
+        if dry_run:
+            cost = foreseen(space, chosen_paths, described, chosen)
+            show_dry_run(cost, chosen, len(chosen_paths), as_json)
+            return
         base_ref = register_base(space.records, described)
+        if not detach:
+            # Of several categories one that cannot be trained is named when it is planned.
+            with suppress(PackshotError) if len(chosen_paths) > 1 else nullcontext():
+                say(cost_text(foreseen(space, chosen_paths, base_ref, chosen), chosen, len(chosen_paths)))
         if every is None and len(chosen_paths) == 1:
             _train_one(space, chosen_paths[0], base_ref, chosen, code_revision(), detach, as_json)
         else:
@@ -133,9 +153,13 @@ def _train_one(
     show(
         fine_tune,
         as_json,
-        lambda: (
-            f"{path}@{fine_tune.version}: {fine_tune.method}, {chosen.steps} steps; "
-            f"look at it with: packshot evaluate {path}@{fine_tune.version}"
+        lambda: "\n".join(
+            [
+                f"{path}@{fine_tune.version}: {steps_taken(space.blobs, fine_tune, plan.run)}",
+                *reasons(space.blobs, fine_tune),
+                f"look at it with: packshot evaluate {path}@{fine_tune.version}",
+                f"and at its training with: packshot report {path}@{fine_tune.version}",
+            ]
         ),
     )
 

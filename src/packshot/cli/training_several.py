@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from packshot.cli.output import interruptible, progress_shown, say, show, table
+from packshot.cli.training_report import steps_taken
 from packshot.domain.errors import Interrupted, PackshotError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _outcome(space: "Workspace", path: str, plan: "PlannedTraining", job: "Job")
         job_id=job.id,
         run_id=plan.run.id,
         version=published[0].version if published else None,
-        message=job.message,
+        message=steps_taken(space.blobs, published[0], plan.run) if published else job.message,
     )
 
 

@@ -4,7 +4,8 @@ Whoever drives it takes gradients of what ``share`` gives for each of ``batches`
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,10 @@ class Losses:
 
 
 class Course:
-    """Parameters, optimiser state, moving average and figures of a run; ``step`` steps are behind it."""
+    """Parameters, optimiser state, moving average and figures of a run; ``step`` steps are behind it.
+
+    ``saved`` is the step of its newest checkpoint.
+    """
 
     def __init__(
         self,
@@ -51,18 +55,41 @@ class Course:
         self._optimizer = Optimizer(attachment.groups, config, device)
         self._average = MovingAverage(self._parameters, config.ema_decay) if config.ema_decay else None
         self._rows: list[dict[str, float]] = []
-        self.step = self._restore()
+        self._ended = False
+        self.step = self.saved = self._restore()
         self._optimizer.zero_grad()
 
     @property
     def finished(self) -> bool:
         """Whether the last step is behind it."""
-        return self.step >= self._config.steps
+        return self._ended or self.step >= self._config.steps
+
+    def end(self) -> None:
+        """Let the step that is behind it be its last."""
+        self._ended = True
 
     @property
     def learned(self) -> Mapping[str, Tensor]:
         """What was learned, by name."""
         return self._average.tensors if self._average else self._parameters
+
+    @contextmanager
+    def learned_in_place(self) -> Iterator[None]:
+        """While the context lasts, the parameters have the values of ``learned``; afterwards their own, to the bit."""
+        if self._average is None:
+            yield
+            return
+        kept = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self._put(self._average.tensors)
+        try:
+            yield
+        finally:
+            self._put(kept)
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(values[name])
 
     @property
     def batches(self) -> range:
@@ -77,7 +104,7 @@ class Course:
             Interrupted: it is true; a checkpoint of the last whole step is written.
         """
         if stop():
-            self._save()
+            self.save()
             raise Interrupted(
                 f"stopped after {self.step} of {self._config.steps} steps; the same command goes on there"
             )
@@ -126,9 +153,14 @@ class Course:
             )
         )
         if self.step % self._config.checkpoint_every_steps == 0:
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            WorkspaceUnusable: it cannot be written; earlier ones stay.
+        """
         tensors: dict[str, Tensor] = {}
         tensors |= {_PARAMETER + name: each for name, each in self._parameters.items()}
         tensors |= {_STATE + name: each for name, each in self._optimizer.state()}
@@ -136,6 +168,7 @@ class Course:
             tensors |= {_AVERAGE + name: each for name, each in self._average.tensors.items()}
         self._metrics.sync()
         self._checkpoints.save(self.step, tensors)
+        self.saved = self.step
 
     @torch.no_grad()
     def _restore(self) -> int:

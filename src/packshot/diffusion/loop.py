@@ -15,6 +15,7 @@ from packshot.diffusion.batches import Batch, BatchPlan
 from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.course import Course, Losses
+from packshot.diffusion.looks import Looks
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.protocols import Attachment, Family
 from packshot.domain.training import MixedPrecision, TrainingConfig
@@ -37,6 +38,7 @@ class Loop:
     config: TrainingConfig
     checkpoints: Checkpoints
     metrics: MetricsLog
+    looks: Looks
 
     def start(self) -> Course:
         """The run at its newest checkpoint, or at its first step.
@@ -56,6 +58,7 @@ class Loop:
             WorkspaceUnusable: a checkpoint cannot be written; earlier ones stay.
         """
         course = self.start()
+        self.looks.look(course, report, stop)
         while not course.finished:
             course.check(stop)
             for number in course.batches:
@@ -63,6 +66,7 @@ class Loop:
                 if share is not None:
                     share.backward()
             course.take_step(report)
+            self.looks.look(course, report, stop)
         return course
 
     def losses(self, batches: Sequence[Batch]) -> Losses:
@@ -98,7 +102,7 @@ def squared_errors(parts: Sequence[tuple[Loop, Batch]]) -> list[Tensor]:
     timesteps = torch.cat([batch.timesteps for _, batch in parts]).to(base.device)
     frames = torch.cat([batch.frames for _, batch in parts])
     noisy = base.add_noise(latents, noise, timesteps)
-    with _autocast(parts[0][0]):
+    with autocast_of(parts[0][0].config, base.device):
         told = [loop.conditioning(batch.prompts) for loop, batch in parts]
         of_all = told[0] if len(told) == 1 else {name: torch.cat([each[name] for each in told]) for name in told[0]}
         prediction = base.predict(noisy, timesteps, of_all | base.picture_conditioning(frames, GUIDANCE))
@@ -106,6 +110,7 @@ def squared_errors(parts: Sequence[tuple[Loop, Batch]]) -> list[Tensor]:
     return list(errors.split([len(batch.latents) for _, batch in parts]))
 
 
-def _autocast(loop: Loop) -> AbstractContextManager[object]:
-    half = _HALVES.get(loop.config.mixed_precision)
-    return torch.autocast(loop.base.device.type, dtype=half) if half else nullcontext()
+def autocast_of(config: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
+    """The floats of a forward pass with ``config``, while the context lasts."""
+    half = _HALVES.get(config.mixed_precision)
+    return torch.autocast(device.type, dtype=half) if half else nullcontext()

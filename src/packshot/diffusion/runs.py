@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from torch import nn
 
@@ -11,9 +12,11 @@ from packshot.diffusion.batches import BatchPlan
 from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.conditioning import EncodesPrompts, PromptConditioning
 from packshot.diffusion.course import Course
+from packshot.diffusion.looks import Looks
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Conditioning, Family
+from packshot.diffusion.sampling import Passing
 from packshot.diffusion.weights import WEIGHTS_FILE, WeightsHeader, write_weights
 from packshot.ports import TrainedWeights, TrainingTask
 
@@ -27,28 +30,53 @@ def loop_of(
     *,
     encoder: EncodesPrompts | None = None,
     known: dict[str, Conditioning] | None = None,
+    passing: Passing = lambda _: nullcontext(),
 ) -> Loop:
-    """The loop of ``task``. Prompts are read by ``encoder``, or else by the base; ``known`` see PromptConditioning."""
+    """The loop of ``task``. Prompts are read by ``encoder``, or else by the base; ``known`` see PromptConditioning.
+
+    ``passing`` is what must hold while rows of its pictures pass through the base.
+    """
     row_learns = any(row.requires_grad for row in rows.values())
 
     def learns(prompt: str) -> bool:
         return attachment.text_encoder_learns or (row_learns and task.token in prompt)
 
+    conditioning = PromptConditioning(encoder or base, learns, known=known, own=lambda prompt: task.token in prompt)
     return Loop(
         base=base,
         attachment=attachment,
         plan=plan,
-        conditioning=PromptConditioning(encoder or base, learns, known=known, own=lambda prompt: task.token in prompt),
+        conditioning=conditioning,
         config=task.config,
         checkpoints=Checkpoints(task.workdir / "checkpoints", _run_digest(task)),
         metrics=MetricsLog(task.workdir / "metrics.jsonl"),
+        looks=Looks(
+            folder=task.workdir / "looks",
+            base=base,
+            encode=conditioning,
+            passing=passing,
+            config=task.config,
+            validation=task.validation,
+            scoring=task.scoring,
+            weights=lambda course: _weights(task, course, rows),
+        ),
     )
 
 
 def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, nn.Parameter]) -> TrainedWeights:
     """What a finished course of ``loop`` gives."""
-    tensors = {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(course.learned)
-    return TrainedWeights(files={WEIGHTS_FILE: write_weights(_header(task), tensors)}, metrics=tuple(loop.metrics.rows))
+    scored = loop.looks.scored(course)
+    weights = loop.looks.best_weights(scored.choice.step) if scored else _weights(task, course, rows)
+    return TrainedWeights(
+        files={WEIGHTS_FILE: weights},
+        metrics=tuple(loop.metrics.rows),
+        validation=loop.looks.pictures(),
+        scored=scored,
+    )
+
+
+def _weights(task: TrainingTask, course: Course, rows: Mapping[str, nn.Parameter]) -> bytes:
+    return write_weights(_header(task), {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(course.learned))
 
 
 def _header(task: TrainingTask) -> WeightsHeader:

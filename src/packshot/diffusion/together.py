@@ -93,8 +93,18 @@ def _prepare(base: Family, preparation: Preparation, member: GroupMember) -> Pre
 def _start(base: Family, layout: Layout, known: dict[str, Conditioning], number: int, prepared: Prepared) -> Slot:
     member, token = prepared.member, prepared.token
     encoder = SlotEncoder(base=base, layout=layout, number=number, token=token)
-    loop = loop_of(member.task, base, prepared.plan, prepared.attachment, token.rows, encoder=encoder, known=known)
+    loop = loop_of(
+        member.task,
+        base,
+        prepared.plan,
+        prepared.attachment,
+        token.rows,
+        encoder=encoder,
+        known=known,
+        passing=lambda count: layout.of([(number, count)]),
+    )
     course = loop.start()
+    loop.looks.look(course, member.report, member.stop)
     if course.finished:
         member.finish(trained(member.task, loop, course, token.rows))
     return Slot(number=number, member=member, loop=loop, course=course, token=token)
@@ -110,6 +120,7 @@ def _step(layout: Layout, slots: Sequence[Slot], max_samples: int) -> None:
         for slot in together:
             with slot.member.own():
                 slot.course.take_step(slot.member.report)
+                slot.loop.looks.look(slot.course, slot.member.report, slot.member.stop)
                 if slot.course.finished:
                     slot.member.finish(trained(slot.member.task, slot.loop, slot.course, slot.token.rows))
 

@@ -1,19 +1,23 @@
 """Implements Trainer: class images, encoding, then the loop, with a base that is left as it was found."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.optimizers import check_installed
 from packshot.diffusion.preparation import Preparation
+from packshot.diffusion.protocols import Family
 from packshot.diffusion.runs import loop_of, trained
 from packshot.diffusion.together import train_members
+from packshot.diffusion.trial import try_out
+from packshot.domain.models import BaseModelRef
 from packshot.domain.presets import check_supported
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_cost import Trial
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingTask
 
 
@@ -41,7 +45,7 @@ class DiffusersTrainer:
             BaseModelRefused, CorruptArtifact: the base cannot be loaded, or has changed.
             WorkspaceUnusable: nothing can be written.
         """
-        _check(task)
+        _check(task.config, task.base)
         config = task.config
         with self._bases.borrow(task.base) as base:
             plan = Preparation(base=base, generator=self._generator).plan(task, report, stop)
@@ -50,11 +54,22 @@ class DiffusersTrainer:
                 attachment = METHODS[config.method].attach(base, rows, config)
                 try:
                     loop = loop_of(task, base, plan, attachment, rows)
-                    with _recomputed_activations(base.denoiser) if config.gradient_checkpointing else nullcontext():
+                    with _recomputed(base, config):
                         course = loop.run(report, stop)
                     return trained(task, loop, course, rows)
                 finally:
                     attachment.detach()
+
+    def try_out(self, base: BaseModelRef, config: TrainingConfig, class_noun: str) -> Trial:
+        """Measure a few passes as a training with ``config`` would make them.
+
+        Raises:
+            InvalidConfiguration, InvalidInput: the base cannot be trained so.
+            BaseModelRefused, CorruptArtifact: the base cannot be loaded, or has changed.
+        """
+        _check(config, base)
+        with self._bases.borrow(base) as borrowed:
+            return try_out(borrowed, config, class_noun, lambda: _recomputed(borrowed, config))
 
     def train_together(self, members: Sequence[GroupMember]) -> None:
         """Train several tasks on one base at once; see the port. Each gets the weights that ``train`` would give it.
@@ -64,20 +79,24 @@ class DiffusersTrainer:
         """
         for member in members:
             with member.own():
-                _check(member.task)
+                _check(member.task.config, member.task.base)
         with self._bases.borrow(members[0].task.base) as base:
             preparation = Preparation(base=base, generator=self._generator)
             train_members(base, preparation, members, self._group_samples)
 
 
-def _check(task: TrainingTask) -> None:
-    check_supported(task.config, task.base.family)
-    check_installed(task.config.optimizer)
+def _check(config: TrainingConfig, base: BaseModelRef) -> None:
+    check_supported(config, base.family)
+    check_installed(config.optimizer)
 
 
 @contextmanager
-def _recomputed_activations(denoiser: nn.Module) -> Iterator[None]:
-    """Within the context the backward pass computes activations anew, which saves memory and costs time."""
+def _recomputed(base: Family, config: TrainingConfig) -> Iterator[None]:
+    """With gradient checkpointing the backward pass computes activations anew within the context."""
+    if not config.gradient_checkpointing:
+        yield
+        return
+    denoiser = base.denoiser
     assert isinstance(denoiser, ModelMixin)
     denoiser.enable_gradient_checkpointing()
     try:

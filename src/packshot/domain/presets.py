@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import get_type_hints
+from typing import cast, get_origin, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Targets, TrainingConfig
@@ -16,9 +17,14 @@ FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
 # publish, bases of at most SMALL_RESOLUTION pixels what was measured on the bundled one (docs/log.md). There is neither
 # for hypernetworks, nor a measurement for textual inversion: those figures are guesses.
 SMALL_RESOLUTION = 256
+
+AUTO = "auto"
+PRESET = "preset"
+_AUTO_STEPS = 2
 Defaults = Mapping[str, object]
 _ADAPTERS: Defaults = {
     "steps": 500,
+    "validation_every_steps": 50,
     "batch_size": 1,
     "learning_rate": 1e-4,
     "rank": 4,
@@ -27,6 +33,7 @@ _ADAPTERS: Defaults = {
 _FULL_SIZE: Mapping[Method, Defaults] = {
     Method.FULL: {
         "steps": 800,
+        "validation_every_steps": 100,
         "batch_size": 1,
         "learning_rate": 5e-6,
         "token_learning_rate": 5e-6,
@@ -36,11 +43,18 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
     Method.PIVOTAL: _ADAPTERS,
     Method.TEXTUAL_INVERSION: {
         "steps": 3000,
+        "validation_every_steps": 250,
         "batch_size": 1,
         "gradient_accumulation_steps": 4,
         "token_learning_rate": 5e-4,
     },
-    Method.HYPERNETWORK: {"steps": 2000, "batch_size": 1, "learning_rate": 5e-5, "rank": 64},
+    Method.HYPERNETWORK: {
+        "steps": 2000,
+        "batch_size": 1,
+        "learning_rate": 5e-5,
+        "rank": 64,
+        "validation_every_steps": 250,
+    },
 }
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},
@@ -63,28 +77,141 @@ _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
 _PRODIGY: Defaults = {"learning_rate": 1.0, "text_encoder_learning_rate": 0.0, "token_learning_rate": 1.0}
 
 
+class Preset(StrEnum):
+    """How much effort a training is worth; ``standard`` is what a configuration has that says nothing."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    BEST = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetValues:
+    """What a preset sets beside the defaults of a method, and where its figures are from."""
+
+    values: Defaults
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetLine:
+    """A preset for a method, as the whole configuration that it stands for."""
+
+    method: Method
+    preset: Preset
+    config: TrainingConfig
+    source: str
+
+
+_OURS = "measured on the bundled base, docs/log.md"
+_PUBLISHED = "published reference recipe"
+_GUESS = "guess: "
+
+
+def _choosing(steps: int, **others: object) -> Defaults:
+    return {"choose_steps": True, "steps": steps, **others}
+
+
+_SMALL_PRESETS: Mapping[Preset, PresetValues] = {
+    Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=_OURS),
+    Preset.STANDARD: PresetValues(values={}, source=_OURS),
+    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS),
+}
+# The methods of which nothing is measured on a small base; see docs/log.md.
+_UNMEASURED = (Method.TEXTUAL_INVERSION, Method.HYPERNETWORK)
+_FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
+    Method.FULL: {
+        Preset.DRAFT: PresetValues(
+            values={"steps": 400, "prior_weight": 0.0}, source=f"{_PUBLISHED}: 400 steps without class images"
+        ),
+        Preset.STANDARD: PresetValues(values={}, source=f"{_PUBLISHED}: 800 steps, 200 class images"),
+        Preset.BEST: PresetValues(values=_choosing(1600), source=f"{_GUESS}the best of twice the published steps"),
+    },
+    Method.TEXTUAL_INVERSION: {
+        Preset.DRAFT: PresetValues(values={"steps": 1500}, source=f"{_GUESS}half the published steps"),
+        Preset.STANDARD: PresetValues(values={}, source=f"{_PUBLISHED}: 3000 steps"),
+        Preset.BEST: PresetValues(values=_choosing(6000), source=f"{_GUESS}the best of twice the published steps"),
+    },
+    Method.HYPERNETWORK: {
+        Preset.DRAFT: PresetValues(values={"steps": 1000}, source=f"{_GUESS}half the standard"),
+        Preset.STANDARD: PresetValues(values={}, source=f"{_GUESS}nothing is published or measured"),
+        Preset.BEST: PresetValues(values=_choosing(4000), source=f"{_GUESS}the best of twice the standard"),
+    },
+}
+_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
+    Preset.DRAFT: PresetValues(
+        values={"steps": 250, "num_class_images": 32}, source=f"{_GUESS}half the published steps"
+    ),
+    Preset.STANDARD: PresetValues(values={}, source=f"{_PUBLISHED}: 500 steps at 1e-4"),
+    Preset.BEST: PresetValues(
+        values=_choosing(1000, rank=16),
+        source=f"{_GUESS}the best of twice the published steps, the highest published rank",
+    ),
+}
+_FLUX_BEST = PresetValues(values=_choosing(2000), source=f"{_PUBLISHED}: up to 2000 steps, rank 16")
+
+
+def preset_values(preset: Preset, method: Method, family: str, base_resolution: int) -> PresetValues:
+    """What ``preset`` sets beside the defaults of ``method`` at the base's family and native resolution in pixels."""
+    if base_resolution <= SMALL_RESOLUTION:
+        chosen = _SMALL_PRESETS[preset]
+        source = f"{_GUESS}as for the methods that were measured" if method in _UNMEASURED else chosen.source
+        return PresetValues(values=chosen.values, source=source)
+    if not method.has_adapters:
+        return _FULL_SIZE_PRESETS[method][preset]
+    return _FLUX_BEST if family == "flux" and preset is Preset.BEST else _ADAPTER_PRESETS[preset]
+
+
+def preset_lines(*, base_resolution: int, family: str) -> list[PresetLine]:
+    """Every preset of every method for such a base."""
+    return [
+        PresetLine(
+            method=method,
+            preset=preset,
+            config=parse_config({"method": method, PRESET: preset}, base_resolution=base_resolution, family=family),
+            source=preset_values(preset, method, family, base_resolution).source,
+        )
+        for method in Method
+        for preset in Preset
+    ]
+
+
 def parse_config(
     values: Mapping[str, object], *, base_resolution: int, family: str = "stable-diffusion"
 ) -> TrainingConfig:
     """A configuration from what a file or the command line says; text is read as the key's type.
 
     Values that are not given take the defaults of the method at the base's family and native resolution in pixels.
+    ``steps=auto`` stands for ``choose_steps`` with twice the steps at the most that it stands for otherwise; ``preset`` for the values of a
+    ``Preset``, which win over the defaults and lose against the values that are given.
 
     Raises:
         InvalidConfiguration: an unknown key (near matches are named), a value of the wrong type or range, or one that
             the family does not support.
     """
-    types = get_type_hints(TrainingConfig)
-    known = [field.name for field in dataclasses.fields(TrainingConfig)]
+    types = {**get_type_hints(TrainingConfig), PRESET: Preset}
+    known = [*(field.name for field in dataclasses.fields(TrainingConfig)), PRESET]
     for key in values:
         if key not in known:
             near = get_close_matches(key, known, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
             raise InvalidConfiguration(f"unknown configuration key {key!r}; {hint}")
+    auto = str(values.get("steps")).strip() == AUTO
+    if auto:
+        values = {"choose_steps": True, **{key: value for key, value in values.items() if key != "steps"}}
     given = {key: _read(key, value, types[key]) for key, value in values.items()}
+    if auto and not given["choose_steps"]:
+        raise InvalidConfiguration(
+            "steps is auto and choose_steps is false; give steps a number, or leave choose_steps"
+        )
     method = given.get("method", TrainingConfig.method)
+    preset = given.pop(PRESET, Preset.STANDARD)
     assert isinstance(method, Method)
+    assert isinstance(preset, Preset)
     defaults = _defaults(method, family, base_resolution)
+    defaults |= preset_values(preset, method, family, base_resolution).values
+    if auto and "choose_steps" not in defaults:
+        defaults["steps"] = _AUTO_STEPS * int(str(defaults.get("steps", TrainingConfig.steps)))
     if given.get("optimizer") is OptimizerKind.PRODIGY:
         defaults |= _PRODIGY
     config = TrainingConfig(**{**defaults, **given})  # type: ignore[arg-type]
@@ -115,6 +242,8 @@ def _defaults(method: Method, family: str, base_resolution: int) -> dict[str, ob
 
 
 def _read(key: str, value: object, kind: type) -> object:
+    if get_origin(kind) is tuple:
+        return _read_prompts(key, value)
     text = str(value).strip()
     try:
         if kind is bool:
@@ -123,7 +252,15 @@ def _read(key: str, value: object, kind: type) -> object:
             raise ValueError(text)
         return kind(float(text)) if kind is int else kind(text)
     except (ValueError, KeyError, OverflowError):
-        raise InvalidConfiguration(f"{key} is {value!r}; write {_expected(kind)}") from None
+        auto = f", or {AUTO}" if key == "steps" else ""
+        raise InvalidConfiguration(f"{key} is {value!r}; write {_expected(kind)}{auto}") from None
+
+
+def _read_prompts(key: str, value: object) -> tuple[str, ...]:
+    texts = value.split("|") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        raise InvalidConfiguration(f"{key} is {value!r}; write a list of prompts, or a text that parts them with |")
+    return tuple(text for each in cast("list[object]", texts) if (text := str(each).strip()))
 
 
 def _expected(kind: type) -> str:

@@ -4,13 +4,22 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Self, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.generation import check_prompt
+
+# What stands in a validation prompt for the product that is trained, so that one configuration serves many categories.
+PRODUCT = "{product}"
+MAX_VALIDATION_PROMPTS = 16
+
+
+# A value of a configuration as JSON has it.
+Plain = str | int | float | bool | Sequence[str]
 
 
 class Method(StrEnum):
@@ -74,7 +83,8 @@ class TrainingConfig:
     Attributes:
         method: Which parameters learn: pivotal (low-rank adapters and the token), lora (adapters alone), full,
             textual_inversion (the token alone) or hypernetwork (networks before the prompt's keys and values).
-        steps: Optimiser steps.
+        steps: Optimiser steps, at the most where they are chosen; auto = choose_steps, with twice the default steps.
+        choose_steps: Whether training ends by the scores of held-out photos, and the best step is kept (--steps auto).
         batch_size: Instance images in a batch.
         gradient_accumulation_steps: Batches whose gradients are averaged for one optimiser step.
         gradient_checkpointing: Whether the denoiser's activations are computed anew for the backward pass, which takes
@@ -109,11 +119,16 @@ class TrainingConfig:
         class_inference_steps: Denoising steps of a class image.
         class_guidance_scale: Guidance scale of a class image.
         checkpoint_every_steps: Steps between two checkpoints.
+        validation_prompts: Prompts of pictures that are made on the way with what was learned so far, to look at. {product}
+            and the category's identifier stand for the product; in a text, prompts are parted by |.
+        validation_every_steps: Steps between two looks, which make such pictures and, with choose_steps, those that are
+            scored; there is one before the first step, and one after the last.
         seed: Seed of everything random in the run; the class images have a seed of their own.
     """
 
     method: Method = Method.PIVOTAL
     steps: int = 200
+    choose_steps: bool = False
     batch_size: int = 8
     gradient_accumulation_steps: int = 1
     gradient_checkpointing: bool = False
@@ -144,6 +159,8 @@ class TrainingConfig:
     class_inference_steps: int = 20
     class_guidance_scale: float = 4.0
     checkpoint_every_steps: int = 50
+    validation_prompts: tuple[str, ...] = ()
+    validation_every_steps: int = 25
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -151,6 +168,7 @@ class TrainingConfig:
 
         Raises:
             InvalidConfiguration: a value out of its range, or two that exclude each other; the message names them.
+            InvalidPrompt: a validation prompt that breaks the rules of prompts.
         """
         for key, low, high in _BOUNDS:
             value = getattr(self, key)
@@ -161,6 +179,12 @@ class TrainingConfig:
                 f"resolution is {self.resolution}; write a multiple of 8, or 0 for the base's own resolution"
             )
 
+        if len(self.validation_prompts) > MAX_VALIDATION_PROMPTS:
+            raise InvalidConfiguration(
+                f"validation_prompts has {len(self.validation_prompts)} prompts; write at most {MAX_VALIDATION_PROMPTS}"
+            )
+        for prompt in self.validation_prompts:
+            check_prompt(prompt)
         if self.train_text_encoder and not self.method.can_train_text_encoder:
             raise InvalidConfiguration(
                 f"train_text_encoder is true, and {self.method} changes nothing but its own part; set "
@@ -204,12 +228,12 @@ class TrainingConfig:
         """sha256 of the canonical JSON: equal configurations have equal digests."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, str | int | float | bool]:
+    def to_dict(self) -> dict[str, Plain]:
         """The configuration as plain JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, str | int | float | bool]) -> Self:
+    def from_dict(cls, values: Mapping[str, Plain]) -> Self:
         """The inverse of ``to_dict``; keys that an older version did not write take their defaults."""
         types = get_type_hints(cls)
         return cls(**{key: types[key](value) for key, value in values.items()})
@@ -238,6 +262,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("class_inference_steps", 1, 1000),
     ("class_guidance_scale", 0.0, 50.0),
     ("checkpoint_every_steps", 1, 1_000_000),
+    ("validation_every_steps", 1, 1_000_000),
     ("seed", 0, 2**32 - 1),
 )
 

@@ -1,4 +1,4 @@
-"""The loss curve of a training as a PNG. Does not know how the loss is computed."""
+"""The curves of a training as PNGs: its losses, and its scores. Does not know how they are computed."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from packshot.domain.step_choice import LookScores
+
 _COLOURS = {"loss": "#222222", "instance_loss": "#c0392b", "prior_loss": "#2471a3"}
+_SCORE_COLOURS = {"fidelity": "#c0392b", "adherence": "#2471a3", "drift": "#7d7d7d"}
 _NAMES = {"loss": "loss", "instance_loss": "instance", "prior_loss": "class prior"}
 
 
@@ -36,6 +39,25 @@ def loss_plot(metrics: Sequence[Mapping[str, float]], title: str = "") -> bytes:
         axes.legend(frameon=False)
     if title:
         axes.set_title(title, loc="left", fontsize=11)
+    return _png(figure)
+
+
+def choice_plot(looks: Sequence[LookScores], chosen: int) -> bytes:
+    """Fidelity, adherence and drift of the looks at a training, by step, with a line at the chosen one; PNG bytes."""
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    steps = [each.step for each in looks]
+    for name, colour in _SCORE_COLOURS.items():
+        axes.plot(steps, [getattr(each, name) for each in looks], color=colour, marker="o", markersize=3, label=name)
+    axes.axvline(chosen, color="#222222", linestyle="--", linewidth=1, label=f"chosen: step {chosen}")
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

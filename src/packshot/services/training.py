@@ -14,14 +14,19 @@ from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingConfig, TrainingRun, trained_phrase, trained_token
 from packshot.imaging.plots import loss_plot
-from packshot.ports import Blobs, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
+from packshot.ports import Blobs, Judge, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
 from packshot.services.models import next_version
+from packshot.services.step_choice import choice_files, scoring, split_examples
+from packshot.services.validation import SHEET as VALIDATION_SHEET
+from packshot.services.validation import validation_samples, validation_sheet
 
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
 LOSS_PLOT = "loss.png"
+
+GetJudge = Callable[[], Judge]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +86,11 @@ def plan_training(
     Raises:
         NotFound: no frozen reference set.
         CategoryRetired: the category is out of use.
+        UnknownIdentifier: a validation prompt names another category.
     """
     check_in_use(category)
     frozen = newest_set(records, category)
+    validation_samples(category, config, phrase=category.class_noun)
     with records.transaction():
         same = records.find(TrainingRun, category_id=category.id, reference_set_id=frozen.id, base_id=base.id)
         for run in same:
@@ -118,10 +125,11 @@ def estimate_training(records: Records, category: Category, config: TrainingConf
     """What ``plan_training`` with these would lead to; nothing is recorded.
 
     Raises:
-        NotFound, CategoryRetired: as ``plan_training``.
+        NotFound, CategoryRetired, UnknownIdentifier: as ``plan_training``.
     """
     check_in_use(category)
     newest_set(records, category)
+    validation_samples(category, config, phrase=category.class_noun)
     prior = config.uses_prior_preservation
     return TrainingEstimate(
         steps=config.steps,
@@ -143,18 +151,20 @@ def run_training(
     cachedir: Path,
     report: ReportProgress,
     stop: Stop,
+    judge: GetJudge,
 ) -> FineTune:
     """Carry out the training of ``job`` and publish its fine-tune: exactly once, however often it is tried.
 
     What is kept in ``workdir`` to go on from stays until ``sweep_checkpoints``. The fine-tune keeps ``code_revision``,
-    which differs from the run's where a run was taken up by other code than planned it.
+    which differs from the run's where a run was taken up by other code than planned it. ``judge`` is called where the
+    steps are chosen, and only then.
 
     Raises:
         CategoryRetired: the category was taken out of use since the training was planned.
         Interrupted: ``stop()`` became true; a checkpoint is kept in ``workdir``.
         StaleAttempt: another worker took over; nothing was published.
     """
-    task = prepare_training(job, records, blobs, workdir=workdir, cachedir=cachedir)
+    task = prepare_training(job, records, blobs, judge, workdir=workdir, cachedir=cachedir)
     if isinstance(task, FineTune):
         return task
     trained = trainer.train(task, report=report, stop=stop)
@@ -162,13 +172,14 @@ def run_training(
 
 
 def prepare_training(
-    job: Job, records: Records, blobs: Blobs, *, workdir: Path, cachedir: Path
+    job: Job, records: Records, blobs: Blobs, judge: GetJudge, *, workdir: Path, cachedir: Path
 ) -> TrainingTask | FineTune:
     """The task of ``job``, or the fine-tune that an earlier attempt at it has published.
 
     Raises:
         CategoryRetired: the category was taken out of use since the training was planned.
         CorruptArtifact, NotFound: a photo of the set is damaged or gone.
+        JudgeUnusable: the steps are to be chosen, and the judge cannot be found or loaded.
     """
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
@@ -179,15 +190,22 @@ def prepare_training(
     frozen = records.get(ReferenceSet, run.reference_set_id)
     token = trained_token(category.identifier, frozen.digest)
     phrase = trained_phrase(token, category.class_noun)
+    examples = _examples(records, blobs, category, frozen, phrase)
+    judged = None
+    if run.config.choose_steps:
+        examples, held_out = split_examples(examples)
+        judged = scoring(judge(), examples, held_out, category.class_noun, phrase)
     return TrainingTask(
         base=records.get(BaseModelRef, run.base_id),
-        examples=_examples(records, blobs, category, frozen, phrase),
+        examples=examples,
         class_noun=category.class_noun,
         token=token,
         trained_phrase=phrase,
         config=run.config,
         workdir=workdir / run.id,
         cachedir=cachedir,
+        validation=validation_samples(category, run.config, phrase),
+        scoring=judged,
     )
 
 
@@ -200,7 +218,8 @@ def publish_training(
         StaleAttempt: another worker took over; nothing was published.
     """
     run = records.get(TrainingRun, job.subject_id)
-    artifacts = _store(blobs, trained)
+    title = records.get(Category, run.category_id).path
+    artifacts = _store(blobs, run.config, trained, title)
     with records.transaction(fence=(job.id, job.attempt)):
         fine_tune = FineTune(
             id=new_id("ft"),
@@ -243,12 +262,16 @@ def _examples(
     )
 
 
-def _store(blobs: Blobs, trained: TrainedWeights) -> tuple[Artifact, ...]:
+def _store(blobs: Blobs, config: TrainingConfig, trained: TrainedWeights, title: str) -> tuple[Artifact, ...]:
     files = {
         **trained.files,
         METRICS: "".join(json.dumps(dict(row)) + "\n" for row in trained.metrics).encode(),
         LOSS_PLOT: loss_plot(trained.metrics),
     }
+    if trained.scored:
+        files |= choice_files(trained.scored)
+    if trained.validation:
+        files[VALIDATION_SHEET] = validation_sheet(config, trained.validation, title)
     return tuple(
         Artifact(name=name, sha256=blobs.put(data), num_bytes=len(data)) for name, data in sorted(files.items())
     )

@@ -25,7 +25,7 @@ from packshot.services.jobs import (
     work_on_claimed,
     work_together,
 )
-from packshot.services.training import prepare_training, publish_training
+from packshot.services.training import GetJudge, prepare_training, publish_training
 
 
 def run_trainings(
@@ -37,11 +37,12 @@ def run_trainings(
     code_revision: str,
     workdir: Path,
     cachedir: Path,
+    judge: GetJudge,
 ) -> None:
     """Carry out the trainings of several jobs together; each publishes, fails or is interrupted on its own."""
 
     def member(each: Held) -> GroupMember | None:
-        task = prepare_training(each.job, records, blobs, workdir=workdir, cachedir=cachedir)
+        task = prepare_training(each.job, records, blobs, judge, workdir=workdir, cachedir=cachedir)
         if isinstance(task, FineTune):
             each.end(None)
             return None

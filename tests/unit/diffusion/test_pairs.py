@@ -94,6 +94,7 @@ def running(studio: Studio, config: TrainingConfig) -> Iterator[Loop]:
                 config=config,
                 checkpoints=cast(Any, None),
                 metrics=cast(Any, None),
+                looks=cast(Any, None),
             )
         finally:
             attachment.detach()

@@ -57,6 +57,7 @@ def loop(studio: Studio, config: TrainingConfig, batches: BatchPlan) -> Iterator
                 config=config,
                 checkpoints=cast(Any, None),
                 metrics=cast(Any, None),
+                looks=cast(Any, None),
             )
         finally:
             attachment.detach()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packshot.domain.errors import InvalidConfiguration
+from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
 from packshot.domain.training import (
     Method,
@@ -47,6 +47,7 @@ BOUNDS = {
     "class_inference_steps": (1, 1000),
     "class_guidance_scale": (0, 50),
     "checkpoint_every_steps": (1, 1_000_000),
+    "validation_every_steps": (1, 1_000_000),
     "seed": (0, 2**32 - 1),
 }
 CHOICES = {
@@ -56,7 +57,15 @@ CHOICES = {
     "learning_rate_schedule": Schedule,
     "mixed_precision": MixedPrecision,
 }
-SWITCHES = {"train_text_encoder", "horizontal_flip", "use_dora", "gradient_checkpointing", "aspect_ratio_buckets"}
+SWITCHES = {
+    "train_text_encoder",
+    "horizontal_flip",
+    "use_dora",
+    "gradient_checkpointing",
+    "aspect_ratio_buckets",
+    "choose_steps",
+}
+PROMPTS = {"validation_prompts"}
 WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
 
 
@@ -69,8 +78,8 @@ def test_a_flow_has_no_min_snr_weights(family: str) -> None:
         check_supported(TrainingConfig(), family)
 
 
-def test_every_field_is_tested_here_by_bound_choice_or_switch():
-    assert {field.name for field in dataclasses.fields(TrainingConfig)} == {*BOUNDS, *CHOICES, *SWITCHES}
+def test_every_field_is_tested_here_by_bound_choice_switch_or_prompts():
+    assert {field.name for field in dataclasses.fields(TrainingConfig)} == {*BOUNDS, *CHOICES, *SWITCHES, *PROMPTS}
 
 
 @pytest.mark.parametrize(("key", "bounds"), BOUNDS.items())
@@ -115,6 +124,38 @@ def test_switches_are_true_or_false_and_nothing_else(key):
     for text in ("yes", "1", 1, 0, "", None):
         with pytest.raises(InvalidConfiguration, match=f"{key} is .*; write true or false"):
             parse_config({key: text}, base_resolution=128)
+
+
+@pytest.mark.parametrize("value", ["a {product} on grass | an apple|", ["a {product} on grass", " an apple "]])
+def test_validation_prompts_are_a_list_or_a_text_with_bars(value):
+    config = parse_config({"validation_prompts": value}, base_resolution=128)
+    assert config.validation_prompts == ("a {product} on grass", "an apple")
+    again = TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.digest() == config.digest() != TrainingConfig(**{**vars(config), "validation_prompts": ()}).digest()
+
+
+@pytest.mark.parametrize("value", [7, None, True, {"a": 1}])
+def test_what_is_no_list_of_prompts_is_refused(value):
+    with pytest.raises(InvalidConfiguration, match="validation_prompts is .*; write a list of prompts"):
+        parse_config({"validation_prompts": value}, base_resolution=128)
+
+
+def test_validation_prompts_obey_the_rules_of_prompts_and_are_sixteen_at_most():
+    with pytest.raises(InvalidPrompt, match="angle brackets"):
+        parse_config({"validation_prompts": "a <token> apple"}, base_resolution=128)
+    with pytest.raises(InvalidConfiguration, match="has 17 prompts; write at most 16"):
+        parse_config({"validation_prompts": ["an apple"] * 17}, base_resolution=128)
+
+
+def test_auto_chooses_the_steps_among_twice_the_default():
+    for resolution, method, most in ((128, "pivotal", 400), (512, "full", 1600), (512, "lora", 1000)):
+        config = parse_config({"steps": " auto ", "method": method}, base_resolution=resolution)
+        assert (config.choose_steps, config.steps) == (True, most)
+    told = parse_config({"choose_steps": True, "steps": 300}, base_resolution=128)
+    assert (told.choose_steps, told.steps) == (True, 300)
+    with pytest.raises(InvalidConfiguration, match="steps is auto and choose_steps is"):
+        parse_config({"steps": "auto", "choose_steps": "false"}, base_resolution=128)
 
 
 def test_text_is_read_as_the_keys_type():

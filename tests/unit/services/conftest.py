@@ -63,6 +63,7 @@ class Space:
             cachedir=self.folder / "cache",
             report=report,
             stop=stop,
+            judge=lambda: self.judge,
         )
 
     def tidy(self) -> None:

@@ -42,6 +42,7 @@ def train_group(space) -> Callable[[Sequence[Held]], None]:
             code_revision=space.code_revision,
             workdir=space.folder / "runs",
             cachedir=space.folder / "cache",
+            judge=lambda: space.judge,
         )
 
     return train
