@@ -67,7 +67,10 @@ def test_validation_pictures_are_on_a_sheet_that_the_report_gives(ready, models,
     told = ready("report", f"{PATH}@1", "--out", out)
     assert told.out.startswith(f"{PATH}@1: pivotal, 3 steps\n")
     names = {file.name for file in out.iterdir()}
-    assert names == {f"produce-apple-fuji-v1-{name}" for name in ("loss.png", "metrics.jsonl", "validation.png")}
+    pictures = [f"validation-00000{step}-0{number}.png" for step in (0, 2, 3) for number in (1, 2)]
+    assert names == {
+        f"produce-apple-fuji-v1-{name}" for name in ("loss.png", "metrics.jsonl", "validation.png", *pictures)
+    }
 
 
 def test_chosen_steps_are_told_with_reasons_and_kept_with_a_plot(ready, models, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures_pipelines import save_pipeline
 from shell import SETTINGS, THREADS
+from tiny_judges import clip, vit
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -32,6 +34,29 @@ def test_the_commands_of_the_curation_guide_print_what_the_page_shows(monkeypatc
         "produce/apple/gala set 1: 5 photos",
     ):
         assert shown in report
+
+
+def test_the_commands_of_the_training_guide_run(new_shell, tmp_path: Path) -> None:
+    base = save_pipeline(tmp_path / "base")
+    judges = {"PACKSHOT_JUDGE_EMBEDDER": vit(tmp_path / "embedder"), "PACKSHOT_JUDGE_CLIP": clip(tmp_path / "clip")}
+    shell = new_shell(**{name: str(each) for name, each in judges.items()})
+    path, photos = "produce/apple/honeycrisp", "src/packshot/embedded/catalog/produce/apple/honeycrisp"
+    shell("category", "add", path, "--class-noun", "apple")
+    shell("references", "add", path, DOCS.parent / photos)
+    shell("references", "freeze", path)
+    page = (DOCS / "guide" / "training.md").read_text(encoding="utf-8")
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)).splitlines()
+    told: list[str] = []
+    for program, verb, *arguments in map(shlex.split, lines):
+        assert program == "packshot"
+        chooses = ["--set", "choose_steps=true"] if "auto" in arguments else []
+        quicker = ["--base", base, *SETTINGS, "--steps", 2, *chooses] if verb == "train" else []
+        told.append(shell(verb, *arguments, *quicker).out)
+    assert "estimate: " in told[0]
+    assert "guess: " in told[1]
+    assert "-validation.png" in told[4]
+    assert "has the highest merit" in told[5]
+    assert "-steps.png" in told[6]
 
 
 def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:

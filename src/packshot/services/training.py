@@ -19,8 +19,7 @@ from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
 from packshot.services.models import next_version
 from packshot.services.step_choice import choice_files, scoring, split_examples
-from packshot.services.validation import SHEET as VALIDATION_SHEET
-from packshot.services.validation import validation_samples, validation_sheet
+from packshot.services.validation import validation_files, validation_samples
 
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
@@ -271,7 +270,7 @@ def _store(blobs: Blobs, config: TrainingConfig, trained: TrainedWeights, title:
     if trained.scored:
         files |= choice_files(trained.scored)
     if trained.validation:
-        files[VALIDATION_SHEET] = validation_sheet(config, trained.validation, title)
+        files |= validation_files(config, trained.validation, title)
     return tuple(
         Artifact(name=name, sha256=blobs.put(data), num_bytes=len(data)) for name, data in sorted(files.items())
     )

@@ -26,11 +26,18 @@ def validation_samples(category: Category, config: TrainingConfig, phrase: str) 
     return tuple(samples)
 
 
-def validation_sheet(config: TrainingConfig, pictures: Mapping[int, Sequence[bytes]], title: str) -> bytes:
-    """The pictures of every look: a row for each prompt, a column for each number of steps; PNG bytes."""
+def validation_files(config: TrainingConfig, pictures: Mapping[int, Sequence[bytes]], title: str) -> dict[str, bytes]:
+    """The pictures of every look, and all on one sheet: a row for each prompt, a column for each number of steps."""
     steps = sorted(pictures)
     rows = [
         Row(label=prompt, images=[pictures[step][number] for step in steps])
         for number, prompt in enumerate(config.validation_prompts)
     ]
-    return comparison_sheet(rows, [f"step {step}" for step in steps], title=title)
+    return {
+        SHEET: comparison_sheet(rows, [f"step {step}" for step in steps], title=title),
+        **{
+            f"validation-{step:06d}-{number + 1:02d}.png": picture
+            for step in steps
+            for number, picture in enumerate(pictures[step])
+        },
+    }

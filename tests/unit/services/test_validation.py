@@ -30,8 +30,9 @@ def test_a_run_keeps_a_sheet_of_its_prompts_by_steps(space):
     sheet = Image.open(io.BytesIO(space.blobs.get(fine_tune.artifact("validation.png").sha256)))
     assert sheet.height > 3 * 192
     assert 2 * 192 < sheet.width < 4 * 192
-    names = [each.name for each in space.fine_tune(category).artifacts]
-    assert "validation.png" not in names
+    names = [each.name for each in fine_tune.artifacts if each.name.startswith("validation-")]
+    assert names == [f"validation-00000{step}-0{number}.png" for step in (0, 3) for number in (1, 2, 3)]
+    assert not any("validation" in each.name for each in space.fine_tune(category).artifacts)
 
 
 def test_a_validation_prompt_for_another_category_is_refused_before_anything_is_recorded(space):
