@@ -164,8 +164,8 @@ def test_pictures_begin_from_a_layout(served: Shell, engine: Engine, base: str, 
     made = served("generate", "a pear", "--layout", photo, *options).json
     assert made["images"][0]["sha256"] == near.image.sha256
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    for wrong in ("broken.png", "missing.png"):
-        assert wrong in served("generate", "a pear", "--layout", tmp_path / wrong, *options, code=1).err
+    for wrong, code in (("broken.png", 1), ("missing.png", 2)):
+        assert wrong in served("generate", "a pear", "--layout", tmp_path / wrong, *options, code=code).err
 
 
 def test_the_scheduler_is_chosen_at_the_command_line(new_shell: Callable[..., Shell], base: str) -> None:
@@ -173,5 +173,5 @@ def test_the_scheduler_is_chosen_at_the_command_line(new_shell: Callable[..., Sh
     options = ("--base", base, "--steps", 3, "--json")
     made = [shell("generate", "a pear", *options, "--scheduler", name).json for name in ("", "ddim", "euler")]
     assert len({each["images"][0]["sha256"] for each in made}) == 3
-    refused = shell("generate", "a pear", *options, "--scheduler", "heun", code=1)
+    refused = shell("generate", "a pear", *options, "--scheduler", "heun", code=2)
     assert "take one of ddim" in refused.err

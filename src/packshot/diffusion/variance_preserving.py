@@ -104,10 +104,9 @@ class VariancePreserving:
         """The latents with the noise of the first step that is taken (Meng et al. 2022, SDEdit), and its number."""
         num_steps = len(sampler.timesteps)
         first = num_steps - int(num_steps * strength)
-        scheduler: Any = sampler
-        if not isinstance(scheduler, DDIMScheduler):  # that one goes by the time step alone
-            scheduler.set_begin_index(first)
-        return scheduler.add_noise(latents, noise, sampler.timesteps[first : first + 1]), first
+        if not isinstance(sampler, DDIMScheduler):  # that one goes by the time step alone
+            cast(Any, sampler).set_begin_index(first)
+        return cast(Any, sampler).add_noise(latents, noise, sampler.timesteps[first : first + 1]), first
 
     def _signal_and_deviation(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         alphas = self._alphas_cumprod[timesteps][:, None, None, None]
