@@ -67,12 +67,11 @@ class Looks:
         if self.scoring:
             self._choose(self.scoring, course)
 
-    def pictures(self) -> Mapping[int, tuple[bytes, ...]]:
-        """The validation pictures of every look, by step."""
+    def pictures(self, course: Course) -> Mapping[int, tuple[bytes, ...]]:
+        """The validation pictures of every look at ``course``, by step."""
         if not self.validation:
             return {}
-        steps = sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
-        looks = {step: self._read(step) for step in steps}
+        looks = {step: self._read(step) for step in range(course.step + 1) if self._due(step)}
         return {step: look.pictures[: len(self.validation)] for step, look in looks.items() if look}
 
     def scored(self, course: Course) -> ScoredTraining | None:

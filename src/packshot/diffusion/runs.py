@@ -70,7 +70,7 @@ def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, n
     return TrainedWeights(
         files={WEIGHTS_FILE: weights},
         metrics=tuple(loop.metrics.rows),
-        validation=loop.looks.pictures(),
+        validation=loop.looks.pictures(course),
         scored=scored,
     )
 
