@@ -113,12 +113,12 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
-    Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=_OURS),
+    Preset.DRAFT: PresetValues(
+        values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half of what was measured"
+    ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS),
+    Preset.BEST: PresetValues(values=_choosing(400), source=f"{_GUESS}the best of twice the measured steps"),
 }
-# The methods of which nothing is measured on a small base; see docs/log.md.
-_UNMEASURED = (Method.TEXTUAL_INVERSION, Method.HYPERNETWORK)
 _FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
     Method.FULL: {
         Preset.DRAFT: PresetValues(
@@ -151,15 +151,30 @@ _ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
 _FLUX_BEST = PresetValues(values=_choosing(2000), source=f"{_PUBLISHED}: up to 2000 steps, rank 16")
 
 
+# The families for which the recipes of a method are published.
+_SD = "stable-diffusion"
+_PUBLISHED_FOR: Mapping[Method, frozenset[str]] = {
+    Method.FULL: frozenset({_SD}),
+    Method.LORA: frozenset({_SD, "stable-diffusion-xl", "flux"}),
+    Method.PIVOTAL: frozenset(),
+    Method.TEXTUAL_INVERSION: frozenset({_SD}),
+    Method.HYPERNETWORK: frozenset(),
+}
+
+
 def preset_values(preset: Preset, method: Method, family: str, base_resolution: int) -> PresetValues:
     """What ``preset`` sets beside the defaults of ``method`` at the base's family and native resolution in pixels."""
     if base_resolution <= SMALL_RESOLUTION:
         chosen = _SMALL_PRESETS[preset]
-        source = f"{_GUESS}as for the methods that were measured" if method in _UNMEASURED else chosen.source
-        return PresetValues(values=chosen.values, source=source)
-    if not method.has_adapters:
-        return _FULL_SIZE_PRESETS[method][preset]
-    return _FLUX_BEST if family == "flux" and preset is Preset.BEST else _ADAPTER_PRESETS[preset]
+        if method is Method.PIVOTAL:
+            return chosen
+        return PresetValues(values=chosen.values, source=f"{_GUESS}as for pivotal, the method that was measured")
+    chosen = _ADAPTER_PRESETS[preset] if method.has_adapters else _FULL_SIZE_PRESETS[method][preset]
+    if method.has_adapters and family == "flux" and preset is Preset.BEST:
+        chosen = _FLUX_BEST
+    if family in _PUBLISHED_FOR[method] or not chosen.source.startswith(_PUBLISHED):
+        return chosen
+    return PresetValues(values=chosen.values, source=f"{_GUESS}as the {chosen.source}")
 
 
 def preset_lines(*, base_resolution: int, family: str) -> list[PresetLine]:
