@@ -19,6 +19,7 @@ from packshot.domain.errors import WorkspaceUnusable
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.step_choice import LookScores, choose_step
 from packshot.domain.training import TrainingConfig
+from packshot.domain.training_cost import LOOK_INFERENCE_STEPS
 from packshot.ports import Progress, Sample, ScoredTraining, Scoring
 
 PHASE = "validation pictures"
@@ -117,7 +118,7 @@ class Looks:
     def _make(self, report: Callable[[Progress], None], check_stop: Callable[[], None]) -> list[bytes]:
         """The pictures of a look, no more at a time than a batch of the training has."""
         side = self.config.resolution or self.base.resolution
-        settings = SamplingSettings(width=side, height=side)
+        settings = SamplingSettings(inference_steps=LOOK_INFERENCE_STEPS, width=side, height=side)
         samples, pictures = self._samples, list[bytes]()
         for first in range(0, len(samples), self.config.batch_size):
             some = samples[first : first + self.config.batch_size]
