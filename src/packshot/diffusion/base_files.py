@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packshot.diffusion.families import FAMILIES, FamilyEntry, family_of_pipeline
+from packshot.diffusion.safe_headers import read_header
 from packshot.digests import FileDigests
 from packshot.domain.errors import BaseModelRefused
 
@@ -17,8 +18,6 @@ READ_SUFFIXES = (".json", ".txt", ".safetensors")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Copies of the weights in another precision, which hubs keep beside those that are read.
 VARIANTS = (".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema.")
-
-_MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +129,12 @@ def _check_weights(folder: Path, component: str, source: str) -> None:
 
 def _is_whole(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(size - 8, _MAX_HEADER):
-            return False
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return False
-    return size == 8 + length + max(ends, default=0)
+    try:
+        header = read_header(path)
+        ends = [entry["data_offsets"][1] for name, entry in header.tensors.items()]
+    except (ValueError, TypeError, KeyError):
+        return False
+    return path.stat().st_size == header.num_bytes + max(ends, default=0)
 
 
 def _native_resolution(folder: Path, family: FamilyEntry, source: str) -> int:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from packshot.diffusion.base_files import INDEX, PICKLE_SUFFIXES, READ_SUFFIXES
+from packshot.diffusion.safe_headers import read_header
 from packshot.diffusion.weights import HEADER_KEY, WeightsHeader, parse_header
 from packshot.digests import sha256_of
 from packshot.domain.errors import ImportRefused
@@ -122,11 +123,12 @@ def _described(path: Path, name: str) -> ForeignFile:
     try:
         record = SourceFile(name=name, sha256=sha256_of(path), num_bytes=path.stat().st_size)
         if path.suffix == _SUFFIX:
+            read_header(path)
             with safe_open(path, "pt") as file:
                 headers = dict(file.metadata() or {})
         else:
             headers = {OWN_HEADER: path.read_text("utf-8")} if path.name == OWN_HEADER_FILE else {}
-    except (OSError, SafetensorError, UnicodeDecodeError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
     return ForeignFile(path=path, record=record, headers=headers)
 

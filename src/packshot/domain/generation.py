@@ -143,6 +143,20 @@ def check_prompt(prompt: str) -> str:
     return prompt
 
 
+def check_caption(text: str) -> str:
+    """Return ``text`` if a photo may be described by it; it may name its category.
+
+    Raises:
+        InvalidInput: control characters, or angle brackets (which spell model tokens).
+    """
+    found = _FORBIDDEN.search(text)
+    if found:
+        raise InvalidInput(
+            f"the caption {text[:80]!r} contains {found[0]!r}; remove control characters and angle brackets"
+        )
+    return text
+
+
 def objection_to(text: str) -> str | None:
     """Why ``text`` cannot stand in a prompt beside its subject, or None: a forbidden character, or an identifier."""
     found = _FORBIDDEN.search(text) or _LINE_BREAK.search(text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packshot.domain.errors import InvalidInput
+from packshot.domain.generation import check_caption
 from packshot.imaging.decode import MAX_FILE_BYTES
 
 CAPTIONS_FILE = "metadata.jsonl"
@@ -94,7 +95,7 @@ def _caption_beside(file: Path) -> str:
     beside = file.with_suffix(".txt")
     if not beside.is_file() or not _inside(beside, file.parent):
         return ""
-    return " ".join(_read_text(beside).split())
+    return check_caption(" ".join(_read_text(beside).split()))
 
 
 def _captions(file: Path) -> dict[str, str]:
@@ -113,7 +114,7 @@ def _captions(file: Path) -> dict[str, str]:
         text = row.get("text", "")
         if not isinstance(text, str):
             raise _malformed(file, number, line)
-        captions[row["file_name"]] = " ".join(text.split())
+        captions[row["file_name"]] = check_caption(" ".join(text.split()))
     return captions
 
 

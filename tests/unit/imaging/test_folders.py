@@ -100,3 +100,15 @@ def test_a_file_that_vanished_is_an_input_error(folder: Path) -> None:
     photo.path.unlink()
     with pytest.raises(InvalidInput, match=r"b\.jpg cannot be read"):
         _ = photo.data
+
+
+@pytest.mark.parametrize("caption", ["<lora:x:1> apple", "<packshot-0123> apple", "an apple\x1b[2J", "＜lora:x:1＞"])
+def test_a_caption_that_spells_a_model_token_is_refused(photo_folder, caption):
+    folder = photo_folder(1)
+    (folder / "00.txt").write_text(caption)
+    with pytest.raises(InvalidInput, match="angle brackets"):
+        read_photos([folder])
+    (folder / "00.txt").unlink()
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "00.png", "text": caption}))
+    with pytest.raises(InvalidInput, match="angle brackets"):
+        read_photos([folder])
