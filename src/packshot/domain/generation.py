@@ -166,6 +166,11 @@ def objection_to(text: str) -> str | None:
     return f"it contains {identifier[0]!r}, and an identifier belongs to the subject alone" if identifier else None
 
 
+def identifiers_in(prompt: str) -> list[str]:
+    """The words of ``prompt`` that look like identifiers, as a catalog spells them, each once."""
+    return list(dict.fromkeys(fold_case(found) for found in _IDENTIFIER_LIKE.findall(prompt)))
+
+
 def find_subject(prompt: str, categories: Iterable[Category]) -> Subject | None:
     """The one category that ``prompt`` names by its identifier, or None when it names none.
 

@@ -17,6 +17,7 @@ from packshot.domain.catalog import (
     path_matches,
 )
 from packshot.domain.errors import CategoryExists, NotFound
+from packshot.domain.generation import identifiers_in
 from packshot.domain.models import AliasEvent, FineTune, serving
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.ports import Records
@@ -136,6 +137,21 @@ def category_named(records: Records, name: str, namespace: str = DEFAULT_NAMESPA
     """
     called = records.find(Category, namespace=namespace, identifier=name)
     return called[0] if called else category_at(records, name, namespace)
+
+
+def categories_meant(records: Records, prompt: str, namespace: str) -> list[Category]:
+    """The categories in use that ``prompt`` names exactly; where it names another, all of the namespace, for a hint."""
+    named = [
+        [
+            category
+            for category in records.find(Category, namespace=namespace, identifier=identifier)
+            if category.retired_at is None
+        ]
+        for identifier in identifiers_in(prompt)
+    ]
+    if all(named):
+        return [category for found in named for category in found]
+    return records.find(Category, namespace=namespace)
 
 
 def search_categories(records: Records, query: str, namespace: str = DEFAULT_NAMESPACE) -> list[Category]:

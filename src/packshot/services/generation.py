@@ -21,7 +21,7 @@ from packshot.domain.training import instance_prompt
 from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
-from packshot.services.catalog import new_id, now
+from packshot.services.catalog import categories_meant, new_id, now
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
 from packshot.services.training import WEIGHTS
@@ -59,7 +59,7 @@ def resolve_prompt(
     """
     if category:
         check_in_use(category)
-    subject = find_subject(prompt, records.find(Category, namespace=namespace))
+    subject = find_subject(prompt, categories_meant(records, prompt, namespace))
     if category:
         return _resolve_for(records, category, prompt, subject, fine_tune)
     if fine_tune and (subject is None or subject.category.id != fine_tune.category_id):

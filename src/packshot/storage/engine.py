@@ -20,6 +20,7 @@ READ_ONLY = "packshot_read_only"
 """Execution option of a connection that will not write, so that SQLite need not take the write lock for it."""
 
 BUSY_TIMEOUT_S = 30
+NUM_KEPT_CONNECTIONS = 40
 
 
 def make_engine(database: str | Path) -> Engine:
@@ -40,8 +41,9 @@ def database_file(engine: Engine) -> Path | None:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    # As many connections as threads ask for, five of which are kept: writers wait in SQLite, not in the pool.
-    engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=-1)
+    # As many connections as threads ask for: writers wait in SQLite, not in the pool. As many are kept as a server has
+    # threads, since a new one costs several milliseconds (its journal, and the schema that it reads).
+    engine = create_engine(url, poolclass=QueuePool, pool_size=NUM_KEPT_CONNECTIONS, max_overflow=-1)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

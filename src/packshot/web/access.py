@@ -94,12 +94,16 @@ class Authenticated:
         """See the class."""
         if scope["type"] == "http" and (scope["path"].startswith("/v1") or scope["path"] == METRICS_PATH):
             try:
-                scope["state"]["caller"] = caller = await run_in_threadpool(self._caller, scope)
-                await run_in_threadpool(self._check_rate, caller)
+                await run_in_threadpool(self._let_in, scope)
             except PackshotError as error:
                 await error_response(Request(scope), error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _let_in(self, scope: Scope) -> None:
+        """Note whoever sent the request. Raises KeyRefused, RateLimited."""
+        scope["state"]["caller"] = caller = self._caller(scope)
+        self._check_rate(caller)
 
     def _caller(self, scope: Scope) -> Caller:
         """Whoever sent the request. Raises KeyRefused."""

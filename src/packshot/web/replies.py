@@ -58,7 +58,7 @@ class Call:
         check_room(self.records, self.namespace, limits, num_jobs=num_jobs)
 
 
-def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Security(_bearer)]) -> Call:
+async def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Security(_bearer)]) -> Call:
     caller: Caller = request.state.caller
     for scope in needed.scopes:
         caller.check(Scope(scope))

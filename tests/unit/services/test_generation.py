@@ -261,3 +261,17 @@ def test_a_request_whose_models_cannot_be_loaded_fails_with_the_cause(space, ser
     space.generator.failure = IncompatibleFineTune("another base")
     job = worked(space, generation)
     assert (job.status, job.message) == (JobStatus.FAILED, "another base")
+
+
+def test_a_named_category_is_looked_up_alone(space, monkeypatch):
+    """However large the catalog is."""
+    promote(space.records, space.fine_tune(space.category()), reason="a test")
+    asked: list[dict[str, object]] = []
+    find = space.records.find
+    monkeypatch.setattr(
+        space.records,
+        "find",
+        lambda kind, **equal: (asked.append(equal) if kind is Category else None) or find(kind, **equal),
+    )
+    resolve_prompt(space.records, "SKS_Fuji_Apple on grass", bare_base=space.base)
+    assert asked == [{"namespace": "sks", "identifier": "sks_fuji_apple"}]

@@ -20,7 +20,7 @@ def platform(tmp_path, signing):
 def test_every_picture_is_signed(platform, signing):
     platform.serving()
     platform.call("POST", "/v1/generations", json={"prompt": PROMPT, "num_images": 2}, status=202)
-    template = {"name": "table", "scene": {"background": "on a table"}}
+    template = {"name": "table", "background": "on a table"}
     platform.call("POST", "/v1/templates", json=template, status=201)
     body = {"categories": [IDENTIFIER], "templates": ["table"], "num_images": 2}
     platform.call("POST", "/v1/batches", json=body, status=202)
