@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from packshot.domain.catalog import Category
 from packshot.domain.errors import (
     CategoryRetired,
     CorruptArtifact,
