@@ -22,6 +22,7 @@ from packshot.ports import (
     Compressor,
     Executor,
     Exporter,
+    ForeignGenerator,
     Generator,
     Importer,
     Judge,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from packshot.storage.records import SqlRecords
 
 DATABASE = "packshot.db"
+PROVIDERS = "providers.toml"
 COURIER_PAUSE_S = 1.0
 _WORKER = (sys.executable, "-m", "packshot", "worker")
 
@@ -99,6 +101,13 @@ class Workspace:
     def generator(self) -> Generator:
         """Makes pictures."""
         return self._diffusers_generator
+
+    @cached_property
+    def foreign_generator(self) -> ForeignGenerator:
+        """Has pictures made by other people's image APIs."""
+        from packshot.providers.openai_images import OpenAiImages
+
+        return OpenAiImages(self.home / PROVIDERS)
 
     @cached_property
     def exporter(self) -> Exporter:
@@ -199,6 +208,7 @@ class Workspace:
         """What a worker does for each kind of job."""
         from packshot.services.batch_jobs import run_batch
         from packshot.services.evaluation_jobs import run_evaluation
+        from packshot.services.foreign import run_foreign_generation
         from packshot.services.generation import run_generation
         from packshot.services.training import run_training
 
@@ -221,6 +231,11 @@ class Workspace:
         def generate(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_generation(job, self.records, self.blobs, self.generator, inscribe=inscribe, report=report, stop=stop)
 
+        def have_generated(job, report, stop) -> None:  # type: ignore[no-untyped-def]
+            run_foreign_generation(
+                job, self.records, self.blobs, self.foreign_generator, inscribe=inscribe, report=report, stop=stop
+            )
+
         def make_batch(job, report, stop) -> None:  # type: ignore[no-untyped-def]
             run_batch(job, self.records, self.blobs, self.generator, inscribe=inscribe, report=report, stop=stop)
 
@@ -230,6 +245,7 @@ class Workspace:
         return {
             JobKind.TRAINING: train,
             JobKind.GENERATION: generate,
+            JobKind.FOREIGN_GENERATION: have_generated,
             JobKind.BATCH: make_batch,
             JobKind.EVALUATION: evaluate,
         }

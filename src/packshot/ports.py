@@ -16,7 +16,8 @@ from packshot.domain.catalog import Category
 from packshot.domain.evaluation import Embedding, Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
-from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, SourceFile
+from packshot.domain.models import AliasEvent, BaseModelRef, ExportFormat, FineTune, ForeignModel, SourceFile
+from packshot.domain.providers import Provider
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.step_choice import LookScores, StepChoice
 from packshot.domain.templates import Template
@@ -305,6 +306,30 @@ class Generator(Protocol):
         ends the call.
 
         Raises IncompatibleFineTune where base and fine-tune do not belong together.
+        """
+        ...
+
+
+class ForeignGenerator(Protocol):
+    """Makes pictures with other people's image APIs."""
+
+    def providers(self) -> list[Provider]:
+        """Those that are configured. Raises InvalidInput where the configuration is wrong."""
+        ...
+
+    def generate(
+        self,
+        model: ForeignModel,
+        prompt: str,
+        sampling: SamplingSettings,
+        *,
+        request_id: str,
+        report: Callable[[Progress], None],
+    ) -> list[bytes]:
+        """``sampling.num_images`` RGB PNGs without metadata. Where a seed is told, image i has seed + i.
+
+        An API that knows idempotency keys makes no picture twice for one ``request_id``. ``report`` may raise to end
+        it. Raises ProviderUnusable where the API does not answer as it should, ProviderRefused where it will not.
         """
         ...
 

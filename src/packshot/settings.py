@@ -19,6 +19,11 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".packshot"), description="The workspace folder: database, blobs, checkpoints, caches."
     )
+    server: str = Field(
+        default="",
+        description="The address of a server that commands go to instead of the workspace, as with --server.",
+    )
+    api_key: str = Field(default="", repr=False, description="The API key for that server.")
     namespace: str = Field(
         default=DEFAULT_NAMESPACE,
         pattern=NAMESPACE_PATTERN,

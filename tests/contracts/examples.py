@@ -17,6 +17,7 @@ from packshot.domain.models import (
     BaseModelRef,
     ExportFormat,
     FineTune,
+    ForeignModel,
     Import,
     SourceFile,
 )
@@ -243,6 +244,15 @@ GENERATION = Generation(
     created_at=NOW,
 )
 BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None, job_id=None, template_id=None)
+FOREIGN_GENERATION = replace(
+    BARE_GENERATION,
+    id="generation-3",
+    base_id=None,
+    foreign_model=ForeignModel(provider="openai", name="org/'model'", settings=("seed", "size"), price_per_image=0.125),
+)
+FOREIGN_IMAGE = GeneratedImage(
+    id="generated-2", generation_id=FOREIGN_GENERATION.id, number=0, seed=None, sha256="7" * 64
+)
 GENERATED = GeneratedImage(id="generated-1", generation_id=GENERATION.id, number=2, seed=2**32 + 998, sha256="4" * 64)
 BATCH = Batch(
     id="batch-1",
@@ -291,6 +301,7 @@ USAGE = Usage(
     num_images=3,
     num_steps=17,
     seconds=12.5,
+    fees=0.375,
     created_at=NOW,
 )
 AUDIT = AuditEntry(
@@ -339,7 +350,9 @@ EVERYTHING: tuple[Record, ...] = (
     ITEM,
     BATCH,
     GENERATED,
+    FOREIGN_IMAGE,
     BARE_GENERATION,
+    FOREIGN_GENERATION,
     GENERATION,
     TEMPLATE,
     EVALUATION,

@@ -39,7 +39,7 @@ from packshot.domain import jobs
 from packshot.domain.catalog import Category
 from packshot.domain.errors import CategoryExists, Conflict, IdentifierTaken, InvalidInput, NotFound, StaleAttempt
 from packshot.domain.evaluation import Evaluation
-from packshot.domain.generation import Generation
+from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus
 from packshot.domain.models import AliasEvent
 from packshot.domain.references import ReferenceImage, ReferenceSet
@@ -139,8 +139,10 @@ class RecordsContract:
 
     def test_find_compares_with_none(self, records: Records) -> None:
         records.add(*EVERYTHING)
-        assert records.find(Generation, fine_tune_id=None) == [examples.BARE_GENERATION]
-        assert records.find(Generation, job_id=None) == [examples.BARE_GENERATION]
+        assert records.find(Generation, fine_tune_id=None) == [examples.BARE_GENERATION, examples.FOREIGN_GENERATION]
+        assert records.find(Generation, base_id=None) == [examples.FOREIGN_GENERATION]
+        assert records.find(GeneratedImage, seed=None) == [examples.FOREIGN_IMAGE]
+        assert records.find(Generation, job_id=None) == [examples.BARE_GENERATION, examples.FOREIGN_GENERATION]
         assert records.find(ReferenceImage, refusal=None) == [PLAIN_IMAGE]
 
     def test_find_gives_each_set_its_own_images(self, records: Records) -> None:

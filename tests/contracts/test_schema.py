@@ -17,6 +17,8 @@ from contracts.examples import (
     EVENT,
     EVERYTHING,
     FINE_TUNE,
+    FOREIGN_GENERATION,
+    FOREIGN_IMAGE,
     GENERATION,
     IMPORTED,
     JOB,
@@ -28,7 +30,7 @@ from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.evaluation import EvaluationRun
-from packshot.domain.generation import Generation
+from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job
 from packshot.domain.models import FineTune
 from packshot.domain.templates import Template
@@ -180,7 +182,7 @@ OLDER_GENERATION = replace(GENERATION, template_id=None)
 TRAINED = tuple(
     OLDER_GENERATION if record is GENERATION else record
     for record in EVERYTHING
-    if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED)
+    if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED, FOREIGN_GENERATION, FOREIGN_IMAGE)
 )
 TO_FINE_TUNES = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
 
@@ -206,6 +208,29 @@ def test_older_workspaces_keep_their_fine_tunes_and_all_that_points_at_them(
         records.add(IMPORTED, COMPRESSED)
         with pytest.raises(NotFound):
             records.add(replace(EVENT, id="orphan", number=9, fine_tune_id="nobody"))
+    assert execute(file, "PRAGMA foreign_key_check") == []
+    engine = make_engine(file)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_older_generations_keep_their_base_and_all_that_points_at_them(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_as_of("0008", file, tmp_path, monkeypatch)
+    foreign = (FOREIGN_GENERATION, FOREIGN_IMAGE)
+    tables = ("reference_set_member", "template", "generation", "generated_image", "batch", "batch_item", "usage")
+    older = tuple(record for record in EVERYTHING if record not in foreign)
+    fill_older(file, tmp_path, TO_FINE_TUNES + tables, older)
+    with SqlRecords.open(file) as records:
+        for kind in (Generation, GeneratedImage, BatchItem):
+            assert records.find(kind) == [record for record in older if isinstance(record, kind)]
+        assert [each.fees for each in records.find(Usage)] == [0.0]
+        records.add(*foreign)
+        assert records.get(GeneratedImage, FOREIGN_IMAGE.id) == FOREIGN_IMAGE
+        with pytest.raises(NotFound):
+            records.add(replace(FOREIGN_IMAGE, id="orphan", generation_id="nobody"))
     assert execute(file, "PRAGMA foreign_key_check") == []
     engine = make_engine(file)
     with engine.connect() as connection:

@@ -19,6 +19,7 @@ from packshot.cli import (
     export,
     generation,
     importing,
+    jobs,
     models,
     presets,
     provenance,
@@ -29,7 +30,7 @@ from packshot.cli import (
     training,
     training_report,
 )
-from packshot.cli.output import Json, say, show, workspace
+from packshot.cli.output import Json, chosen_server, say, show, workspace
 from packshot.domain.errors import Interrupted, InvalidInput, PackshotError
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ app.add_typer(catalog.app, name="category")
 app.add_typer(references.app, name="references")
 app.add_typer(bases.app, name="base")
 app.add_typer(templates.app, name="template")
+app.add_typer(jobs.app, name="job")
 app.add_typer(access.app, name="key")
 app.add_typer(teams.app, name="quota")
 for module in (
@@ -80,7 +82,11 @@ def _print_version(asked: bool) -> None:
 def _options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    server: str = typer.Option(
+        "", metavar="URL", help="Work on this server (with PACKSHOT_API_KEY), not in a workspace."
+    ),
 ) -> None:
+    chosen_server.set(server)
     if context.invoked_subcommand in ("serve", "worker"):
         from packshot.logs import configure_logs
         from packshot.settings import read_settings

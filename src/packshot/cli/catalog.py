@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from packshot.cli.output import Json, operator, show, table, workspace
+from packshot.cli.output import Json, backend, show, table
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and retire product categories.")
 
@@ -19,26 +19,16 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Reserve a path and an identifier for a new category."""
-    from packshot.services.catalog import add_category
-
-    with workspace() as space:
-        category = add_category(
-            space.records,
-            path=path,
-            class_noun=class_noun,
-            identifier=identifier,
-            namespace=space.settings.namespace,
-        )
+    with backend() as there:
+        category = there.add_category(path, class_noun, identifier)
         show(category, as_json, lambda: f"{category.path}: callers write {category.identifier}")
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the catalog."""
-    from packshot.services.catalog import list_categories
-
-    with workspace() as space:
-        summaries = list_categories(space.records, space.settings.namespace)
+    with backend() as there:
+        summaries = there.categories()
 
         def text() -> str:
             if not summaries:
@@ -65,10 +55,8 @@ def list_(as_json: Json = False) -> None:
 @app.command("show")
 def show_(path: Path_, as_json: Json = False) -> None:
     """Show one category: its identifier, photos, versions and what serves."""
-    from packshot.services.catalog import category_at, summarise
-
-    with workspace() as space:
-        summary = summarise(space.records, category_at(space.records, path, space.settings.namespace))
+    with backend() as there:
+        summary = there.category(path)
 
         def text() -> str:
             category, newest = summary.category, summary.newest_set
@@ -94,12 +82,6 @@ def show_(path: Path_, as_json: Json = False) -> None:
 @app.command()
 def retire(path: Path_, as_json: Json = False) -> None:
     """Take a category out of use; its identifier is never given to another."""
-    from packshot.domain.access import AuditAction
-    from packshot.services.audit import audited
-    from packshot.services.catalog import retire_category
-
-    with workspace() as space:
-        team = space.settings.namespace
-        with audited(space.records, operator(), AuditAction.RETIRE, namespace=team, subject=path):
-            category = retire_category(space.records, path, team)
+    with backend() as there:
+        category = there.retire_category(path)
         show(category, as_json, lambda: f"{category.path} is retired; {category.identifier} stays reserved")

@@ -1,6 +1,5 @@
 """``packshot evaluate``, ``promote``, ``rollback`` and ``show``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, Out, operator, progress_shown, show, table, workspace, write_files
+from packshot.cli.output import Json, Out, backend, progress_shown, show, table, workspace, write_files
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
+    from packshot.domain.generation import Generation
     from packshot.domain.models import FineTune
     from packshot.domain.training import TrainingRun
     from packshot.services.models import Lineage
@@ -77,34 +77,20 @@ def promote(reference: Versioned, reason: Reason = "", as_json: Json = False) ->
 
     Without --reason the gate must have passed it.
     """
-    from packshot.domain.access import AuditAction
-    from packshot.services.audit import audited
-    from packshot.services.models import fine_tune_at
-    from packshot.services.models import promote as promote_fine_tune
+    from packshot.services.models import split_version, version_among
 
-    with workspace() as space:
-        fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
-        subject = f"{reference.split('@')[0]}@{fine_tune.version}"
-        team = space.settings.namespace
-        with audited(space.records, operator(), AuditAction.PROMOTE, namespace=team, subject=subject, reason=reason):
-            event = promote_fine_tune(space.records, fine_tune, reason=reason)
-        show(event, as_json, lambda: f"{reference.split('@')[0]} serves version {fine_tune.version}")
+    path, _ = split_version(reference)
+    with backend() as there:
+        fine_tune = version_among(there.category(path).fine_tunes, reference)
+        event = there.promote(path, fine_tune, reason)
+        show(event, as_json, lambda: f"{path} serves version {fine_tune.version}")
 
 
 def rollback(path: Path_, reason: Reason = "", as_json: Json = False) -> None:
     """Put the version back into service that served before."""
-    from packshot.domain.access import AuditAction
-    from packshot.domain.models import FineTune
-    from packshot.services.audit import audited
-    from packshot.services.catalog import category_at
-    from packshot.services.models import roll_back
-
-    with workspace() as space:
-        category = category_at(space.records, path, space.settings.namespace)
-        team = space.settings.namespace
-        with audited(space.records, operator(), AuditAction.ROLLBACK, namespace=team, subject=path, reason=reason):
-            event = roll_back(space.records, category, reason=reason)
-        version = space.records.get(FineTune, event.fine_tune_id).version
+    with backend() as there:
+        event = there.roll_back(path, reason)
+        version = next(each.version for each in there.category(path).fine_tunes if each.id == event.fine_tune_id)
         show(event, as_json, lambda: f"{path} serves version {version} again")
 
 
@@ -112,38 +98,21 @@ def show_lineage(
     reference: Annotated[str, typer.Argument(metavar="PATH[@VERSION]|IMAGE-ID")], as_json: Json = False
 ) -> None:
     """Where a picture or a fine-tune comes from, back to the reference photos."""
-    from packshot.domain.models import FineTune
-    from packshot.services.compression import REPORT, fidelity_loss
-    from packshot.services.importing import SOURCE
-    from packshot.services.models import lineage_of
-
-    with workspace() as space:
-        lineage = lineage_of(space.records, reference, space.settings.namespace)
-        source: Mapping[str, Any] = {}
-        if lineage.fine_tune and lineage.fine_tune.imported:
-            source = json.loads(space.blobs.get(lineage.fine_tune.artifact(SOURCE).sha256))
-        compressed: list[str] = []
-        if lineage.fine_tune and lineage.fine_tune.compressed_from_id:
-            whole = space.records.get(FineTune, lineage.fine_tune.compressed_from_id)
-            told = json.loads(space.blobs.get(lineage.fine_tune.artifact(REPORT).sha256))
-            loss = fidelity_loss(space.records, lineage.fine_tune)
-            compressed.append(
-                f"compressed  from version {whole.version}: {told['storage']}, relative error "
-                f"{told['relative_error']:.2%}, fidelity lost {'not measured yet' if loss is None else f'{loss:.3f}'}"
-            )
-        show(lineage, as_json, lambda: lineage_text(lineage, source, compressed))
+    with backend() as there:
+        found = there.ancestry(reference)
+    show(found.lineage, as_json, lambda: lineage_text(found.lineage, found.source, found.more))
 
 
-def lineage_text(lineage: "Lineage", source: Mapping[str, Any], compressed: Sequence[str] = ()) -> str:
+def lineage_text(lineage: "Lineage", source: Mapping[str, Any] | None, compressed: Sequence[str] = ()) -> str:
     """Every ancestor, one line each."""
     lines: list[str] = []
     if lineage.image and lineage.generation:
         made = lineage.generation
         lines += [
-            f"image       {lineage.image.id}  seed {lineage.image.seed}  sha256 {lineage.image.sha256}",
+            f"image       {lineage.image.id}  seed {_seed(lineage.image.seed)}  sha256 {lineage.image.sha256}",
             f"prompt      {made.prompt}",
             f"resolved    {made.resolved_prompt}",
-            f"sampling    {made.sampling.inference_steps} steps, guidance {made.sampling.guidance_scale:g}",
+            f"sampling    {_sampling(made)}",
             f"made        {made.created_at:%Y-%m-%d %H:%M:%S} UTC by code {made.code_revision}",
         ]
     if lineage.fine_tune and lineage.category:
@@ -162,7 +131,10 @@ def lineage_text(lineage: "Lineage", source: Mapping[str, Any], compressed: Sequ
             ),
             *(f"alias       {each.created_at:%Y-%m-%d %H:%M}  {each.action}" for each in lineage.alias_events),
         ]
-    lines.append(f"base        {lineage.base.source}  {lineage.base.family}  digest {lineage.base.digest}")
+    if lineage.generation and lineage.generation.foreign_model:
+        lines.append(f"model       {lineage.generation.foreign_model.reference}, by another's image API")
+    if lineage.base:
+        lines.append(f"base        {lineage.base.source}  {lineage.base.family}  digest {lineage.base.digest}")
     if lineage.reference_set:
         held_out = lineage.reference_set.held_out_ids
         lines.append(f"references  set {lineage.reference_set.version}, digest {lineage.reference_set.digest}")
@@ -174,11 +146,23 @@ def lineage_text(lineage: "Lineage", source: Mapping[str, Any], compressed: Sequ
     return "\n".join(lines)
 
 
-def _origin(fine_tune: "FineTune", run: "TrainingRun | None", source: Mapping[str, Any]) -> list[str]:
+def _seed(seed: int | None) -> str:
+    return "untold" if seed is None else str(seed)
+
+
+def _sampling(made: "Generation") -> str:
+    if made.foreign_model is None:
+        return f"{made.sampling.inference_steps} steps, guidance {made.sampling.guidance_scale:g}"
+    told = ", ".join(made.foreign_model.settings)
+    return f"the model was told {told}" if told else "the model was told no settings"
+
+
+def _origin(fine_tune: "FineTune", run: "TrainingRun | None", source: Mapping[str, Any] | None) -> list[str]:
     if fine_tune.imported:
         made = f"{fine_tune.created_at:%Y-%m-%d %H:%M:%S} UTC by code {fine_tune.code_revision}"
         lines = [f"imported    {made}, in the {fine_tune.imported.layout} layout"]
-        for file, kept in zip(fine_tune.imported.files, source["files"], strict=True):
+        files = fine_tune.imported.files
+        for file, kept in zip(files, source["files"] if source else [{"headers": {}} for _ in files], strict=True):
             lines.append(f"  {file.name}  sha256 {file.sha256}, {file.num_bytes / 1e6:.2f} MB")
             lines += [
                 f"    {key:<28} {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'}"

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import FrameType
@@ -11,14 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.domain.errors import InvalidInput
+from packshot.domain.errors import InvalidInput, WorkspaceNeeded
 from packshot.services.json_text import to_json
-from packshot.settings import read_settings
+from packshot.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from packshot.bootstrap import Workspace
+    from packshot.cli.backend import Backend
     from packshot.ports import Progress
     from packshot.services.audit import Actor
+
+chosen_server: ContextVar[str] = ContextVar("chosen_server", default="")
+"""What --server said; empty without it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -41,11 +46,48 @@ Out = Annotated[Path, typer.Option(help="The folder where files are written.", c
 
 
 def workspace(*, create: bool = False) -> "Workspace":
-    """The workspace that the environment names; made where there is none, if ``create``. Close it after use."""
+    """The workspace that the environment names; made where there is none, if ``create``. Close it after use.
+
+    Raises:
+        WorkspaceNeeded: the command was sent to a server.
+    """
     from packshot.bootstrap import create_workspace, open_workspace
 
     settings = read_settings()
+    if server := _server(settings):
+        raise WorkspaceNeeded(
+            f"this command works in a workspace of this machine and not on {server}; leave --server out, or unset "
+            "PACKSHOT_SERVER"
+        )
     return create_workspace(settings) if create else open_workspace(settings)
+
+
+@contextmanager
+def backend() -> "Iterator[Backend]":
+    """Where commands work that need no workspace of this machine: on the server that was chosen, or else here.
+
+    Raises:
+        InvalidInput: the server is no http or https URL.
+    """
+    settings = read_settings()
+    if server := _server(settings):
+        from packshot.cli.remote import RemoteBackend
+        from packshot.client import Client
+
+        if not server.startswith(("http://", "https://")):
+            raise InvalidInput(f"{server!r} is no address of a server; write one such as http://127.0.0.1:8000")
+        with Client(server, settings.api_key or None) as client:
+            yield RemoteBackend(client)
+    else:
+        from packshot.cli.local import LocalBackend
+
+        with workspace() as space:
+            yield LocalBackend(space)
+
+
+def _server(settings: Settings) -> str:
+    """The server of --server, or of the settings; empty where commands work here."""
+    return chosen_server.get() or settings.server
 
 
 def operator() -> "Actor":

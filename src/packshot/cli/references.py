@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, operator, show, table, workspace
+from packshot.cli.output import Json, backend, operator, show, table, workspace
 
 app = typer.Typer(no_args_is_help=True, help="Collect, check and freeze reference photos.")
 
@@ -20,15 +20,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Take in photos; each is accepted, or refused with a reason. Exit code 1 when none is accepted."""
-    from packshot.domain.references import Rights
-    from packshot.imaging.folders import read_photos
-    from packshot.services.catalog import category_at
-    from packshot.services.references import add_references
-
-    with workspace() as space:
-        category = category_at(space.records, path, space.settings.namespace)
-        rights = Rights(source=source, license=license_)
-        taken = add_references(space.records, space.blobs, category, read_photos(photos), rights)
+    with backend() as there:
+        taken = there.add_references(path, photos, source, license_)
 
         def text() -> str:
             accepted = sum(image.accepted for image in taken)
@@ -45,11 +38,8 @@ def add(
 @app.command()
 def check(path: Path_, as_json: Json = False) -> None:
     """The curation report: every photo with its verdict, and what would make the set better."""
-    from packshot.services.catalog import category_at
-    from packshot.services.references import check_references
-
-    with workspace() as space:
-        report = check_references(space.records, category_at(space.records, path, space.settings.namespace))
+    with backend() as there:
+        report = there.check_references(path)
 
         def text() -> str:
             rows = [
@@ -63,12 +53,11 @@ def check(path: Path_, as_json: Json = False) -> None:
                 for image in report.images
             ]
             advice = [f"advice: {each}" for each in report.advice]
-            ready = f"{len(report.accepted)} accepted; " + (
-                "ready to freeze" if report.freezable else "not ready to freeze"
-            )
+            num_accepted = sum(image.accepted for image in report.images)
+            ready = f"{num_accepted} accepted; " + ("ready to freeze" if report.freezable else "not ready to freeze")
             return "\n".join([table(["photo", "verdict", "size", "mask", "about"], rows), "", ready, *advice])
 
-        show({"images": report.images, "advice": report.advice, "freezable": report.freezable}, as_json, text)
+        show(report, as_json, text)
 
 
 @app.command()
@@ -130,11 +119,8 @@ def caption(
 @app.command()
 def freeze(path: Path_, as_json: Json = False) -> None:
     """Freeze the accepted photos into an immutable, hashed set."""
-    from packshot.services.catalog import category_at
-    from packshot.services.references import freeze_references
-
-    with workspace() as space:
-        frozen = freeze_references(space.records, category_at(space.records, path, space.settings.namespace))
+    with backend() as there:
+        frozen = there.freeze_references(path)
         show(
             frozen,
             as_json,

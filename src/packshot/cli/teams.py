@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.output import Json, operator, show, table, workspace
+from packshot.cli.output import Json, backend, operator, show, table, workspace
 
 if TYPE_CHECKING:
     from packshot.services.usage import UsageReport
@@ -63,10 +63,8 @@ def list_(as_json: Json = False) -> None:
 
 def audit(namespace: Namespace = None, as_json: Json = False) -> None:
     """Tell who promoted, rolled back, retired, removed, made or ended keys and set quotas, the oldest first."""
-    from packshot.domain.access import AuditEntry
-
-    with workspace() as space:
-        entries = space.records.find(AuditEntry, **({"namespace": namespace} if namespace else {}))
+    with backend() as there:
+        entries = there.audit(namespace)
     rows = [
         [f"{each.created_at:%Y-%m-%d %H:%M:%S}", each.namespace, each.action, each.subject, each.actor, each.reason]
         for each in entries
@@ -83,15 +81,8 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Sum up pictures, training steps, seconds of compute and their price, per team and category."""
-    from packshot.services.usage import report_usage
-
-    with workspace() as space:
-        report = report_usage(
-            space.records,
-            price_per_hour=space.settings.price_per_hour,
-            namespace=namespace,
-            since=since.replace(tzinfo=UTC) if since else None,
-        )
+    with backend() as there:
+        report = there.usage(namespace, since.replace(tzinfo=UTC) if since else None)
     show(report, as_json, lambda: _text(report))
 
 

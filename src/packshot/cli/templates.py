@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, show, table, workspace
+from packshot.cli.output import Json, backend, show, table
 from packshot.domain.errors import InvalidTemplate, WrongVariable
 
 if TYPE_CHECKING:
@@ -47,11 +47,10 @@ def add(
 ) -> None:
     """Append a version to a template; where the newest one says the same, nothing changes."""
     from packshot.domain.templates import parse_scene
-    from packshot.services.templates import add_template
 
     scene = parse_scene(_read(file))
-    with workspace() as space:
-        template = add_template(space.records, name=name, scene=scene, namespace=space.settings.namespace)
+    with backend() as there:
+        template = there.add_template(name, scene)
         show(template, as_json, lambda: f"{template.reference}: {len(scene.variables)} variables")
 
 
@@ -70,10 +69,8 @@ def _read(file: Path) -> dict[str, object]:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the newest version of every template."""
-    from packshot.services.templates import list_templates
-
-    with workspace() as space:
-        newest = {each.name: each for each in list_templates(space.records, space.settings.namespace)}
+    with backend() as there:
+        newest = {each.name: each for each in there.templates()}
     rows = [
         [each.name, each.version, ", ".join(variable.name for variable in each.scene.variables) or "-", _texts(each)]
         for each in newest.values()
@@ -98,10 +95,8 @@ def _texts(template: "Template") -> str:
 @app.command("show")
 def show_(reference: Reference, as_json: Json = False) -> None:
     """Show one version of a template: its texts, size and variables."""
-    from packshot.services.templates import template_at
-
-    with workspace() as space:
-        template = template_at(space.records, reference, space.settings.namespace)
+    with backend() as there:
+        template = there.template(reference)
 
     def text() -> str:
         scene = vars(template.scene)
@@ -126,12 +121,11 @@ def _declaration(variable: "Variable") -> str:
 @app.command()
 def render(reference: Reference, path: Path_, settings: Set = None, as_json: Json = False) -> None:
     """Print the prompt that a template makes for a category."""
-    from packshot.services.catalog import category_named
-    from packshot.services.templates import render_for, template_at
+    from packshot.services.templates import render_for
 
-    with workspace() as space:
-        template = template_at(space.records, reference, space.settings.namespace)
-        category = category_named(space.records, path, space.settings.namespace)
+    with backend() as there:
+        template = there.template(reference)
+        category = there.category(path).category
     rendered = render_for(template, category, read_variables(settings))
 
     def text() -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.output import Json, interruptible, progress_shown, say, show, workspace
+from packshot.cli.backend import TrainingRequest
+from packshot.cli.output import Json, backend, interruptible, progress_shown, say, show, workspace
 from packshot.cli.training_cost import cost_text, foreseen, show_dry_run
 from packshot.cli.training_report import reasons, steps_taken
 from packshot.cli.training_several import carry_through, report_of_jobs, resumption, train_several, watching
@@ -15,6 +16,8 @@ from packshot.domain.models import EMBEDDED_BASE
 from packshot.domain.presets import Preset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from packshot.bootstrap import Workspace
     from packshot.domain.jobs import Job
     from packshot.domain.models import BaseModelRef
@@ -90,35 +93,40 @@ def train(
     The same command again goes on where a killed or interrupted run stopped. Of several categories one that fails does
     not stop the others; exit code 1 then.
     """
-    from packshot.bootstrap import code_revision
-    from packshot.domain.presets import parse_config
-    from packshot.services.models import register_base
-
     values = read_values(config, settings or [], method=method, preset=preset, steps=steps, seed=seed)
     if every is None and not paths:
         raise InvalidInput("no category is given; write its PATH, several of them, or --all with a pattern")
     if detach and (every is not None or len(paths or []) > 1):
         raise InvalidInput("--detach leaves one category to a worker; for several leave it out")
-    with workspace() as space:
-        chosen_paths = _paths(space, paths or [], every)
-        described = space.bases.describe(base)
-        chosen = parse_config(values, base_resolution=described.resolution, family=described.family)
-        if dry_run:
-            cost = foreseen(space, chosen_paths, described, chosen)
-            show_dry_run(cost, chosen, len(chosen_paths), as_json)
-            return
-        base_ref = register_base(space.records, described)
-        if not detach:
-            # Of several categories one that cannot be trained is named when it is planned.
-            with suppress(PackshotError) if len(chosen_paths) > 1 else nullcontext():
-                say(cost_text(foreseen(space, chosen_paths, base_ref, chosen), chosen, len(chosen_paths)))
-        if every is None and len(chosen_paths) == 1:
-            _train_one(space, chosen_paths[0], base_ref, chosen, code_revision(), detach, as_json)
-        else:
-            train_several(space, chosen_paths, base_ref, chosen, code_revision(), as_json)
+    request = TrainingRequest(paths=paths or [], every=every, base=base, values=values, detach=detach, dry_run=dry_run)
+    with backend() as there:
+        there.train(request, as_json)
 
 
-def _paths(space: "Workspace", paths: list[str], every: str | None) -> list[str]:
+def train_here(space: "Workspace", request: TrainingRequest, as_json: bool) -> None:
+    """Train in this process, or leave one category to a worker, and print what came of it."""
+    from packshot.bootstrap import code_revision
+    from packshot.domain.presets import parse_config
+    from packshot.services.models import register_base
+
+    paths = _paths(space, request.paths, request.every)
+    described = space.bases.describe(request.base)
+    chosen = parse_config(request.values, base_resolution=described.resolution, family=described.family)
+    if request.dry_run:
+        show_dry_run(foreseen(space, paths, described, chosen), chosen, len(paths), as_json)
+        return
+    base_ref = register_base(space.records, described)
+    if not request.detach:
+        # Of several categories one that cannot be trained is named when it is planned.
+        with suppress(PackshotError) if len(paths) > 1 else nullcontext():
+            say(cost_text(foreseen(space, paths, base_ref, chosen), chosen, len(paths)))
+    if request.every is None and len(paths) == 1:
+        _train_one(space, paths[0], base_ref, chosen, code_revision(), request.detach, as_json)
+    else:
+        train_several(space, paths, base_ref, chosen, code_revision(), as_json)
+
+
+def _paths(space: "Workspace", paths: "Sequence[str]", every: str | None) -> list[str]:
     from packshot.services.catalog import categories_matching
 
     matching = categories_matching(space.records, every, space.settings.namespace) if every is not None else []

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import httpx2
 
-from packshot.client.flows import Ask, Flow, Pause, Progress, T
+from packshot.client.flows import Ask, Flow, Listen, Pause, Progress, T
 from packshot.client.methods import Methods
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -43,7 +43,21 @@ class Client(Methods):
                         outcome = self._http.request(ask.method, ask.path, **_options(ask, self._key))
                     except httpx2.TransportError as error:
                         outcome = error
+                case Listen() as listen:
+                    try:
+                        outcome = self._listen(listen)
+                    except httpx2.TransportError as error:
+                        outcome = error
         return progress.result
+
+    def _listen(self, listen: Listen) -> httpx2.Response:
+        with self._http.stream("GET", listen.path, headers=_listening(listen, self._key)) as reply:
+            if reply.is_success:
+                for event in httpx2.EventSource(reply):
+                    listen.heard(event.id, event.data)
+            else:
+                reply.read()
+        return reply
 
 
 class AsyncClient(Methods):
@@ -78,9 +92,31 @@ class AsyncClient(Methods):
                         outcome = await self._http.request(ask.method, ask.path, **_options(ask, self._key))
                     except httpx2.TransportError as error:
                         outcome = error
+                case Listen() as listen:
+                    try:
+                        outcome = await self._listen(listen)
+                    except httpx2.TransportError as error:
+                        outcome = error
         return progress.result
+
+    async def _listen(self, listen: Listen) -> httpx2.Response:
+        async with self._http.stream("GET", listen.path, headers=_listening(listen, self._key)) as reply:
+            if reply.is_success:
+                async for event in httpx2.EventSource(reply):
+                    listen.heard(event.id, event.data)
+            else:
+                await reply.aread()
+        return reply
 
 
 def _options(ask: Ask, key: str | None) -> dict[str, Any]:
-    authorization = {"Authorization": f"Bearer {key}"} if key else {}
-    return {**ask.options, "headers": {**authorization, **ask.options.get("headers", {})}}
+    return {**ask.options, "headers": {**_authorization(key), **ask.options.get("headers", {})}}
+
+
+def _listening(listen: Listen, key: str | None) -> dict[str, str]:
+    resumed = {"Last-Event-ID": listen.last_event_id} if listen.last_event_id else {}
+    return {**_authorization(key), "Accept": "text/event-stream", **resumed}
+
+
+def _authorization(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

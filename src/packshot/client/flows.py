@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from packshot.domain.errors import JobFailed, ServerUnusable
 from packshot.domain.jobs import JobStatus
+from packshot.web.job_states import JobState
 from packshot.web.problems import MEDIA_TYPE, Problem, error_of
 from packshot.web.schemas import BatchJob, EvaluationJob, GenerationJob, Page, Training
 
@@ -27,6 +28,7 @@ MAX_PAUSE_S = 10
 P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J", Training, GenerationJob, BatchJob, EvaluationJob)
+W = TypeVar("W", Training, JobState)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,23 @@ class Pause:
     seconds: float
 
 
-Flow = Generator[Ask | Pause, httpx2.Response | None, T]
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    """A stream of server-sent events; ``heard`` is told the id and the data of each. The outcome is that of the request."""
+
+    path: str
+    last_event_id: str
+    heard: Callable[[str, str], None]
+
+
+Step = Ask | Listen | Pause
+Flow = Generator[Step, httpx2.Response | None, T]
 
 
 class Progress(Generic[T]):
     """A flow on its way: ``advance`` gives its next ``step``, or its ``result`` at the end."""
 
-    step: Ask | Pause
+    step: Step
     result: T
 
     def __init__(self, flow: Flow[T]) -> None:
@@ -165,3 +177,40 @@ def wait(kind: type[J], path: str, report: Callable[[J], None], poll_s: float) -
             raise JobFailed(f"{state.id} {state.status}: {state.message}")
         last = state
         yield Pause(poll_s)
+
+
+def watch(kind: type[W], path: str, report: Callable[[W], None]) -> Flow[W]:
+    """Listen to the events of a job until it has ended, and report each; a broken stream is gone on with.
+
+    Raises JobFailed: it failed or was canceled.
+    """
+    reader = TypeAdapter(kind)
+    heard: list[W] = []
+    last, silent = "", 0
+
+    def hear(event_id: str, data: str) -> None:
+        nonlocal last
+        last = event_id
+        try:
+            heard.append(reader.validate_json(data))
+        except ValidationError as error:
+            raise ServerUnusable(f"{path} did not tell as documented; is it a Packshot server? ({error})") from error
+        report(heard[-1])
+
+    while not heard or not heard[-1].finished_at:
+        before, failure = last, None
+        try:
+            reply = yield Listen(path=path, last_event_id=last, heard=hear)
+            assert reply is not None
+            if not reply.is_success and not _passes(reply):
+                raise _error(reply)
+        except httpx2.TransportError as error:
+            failure = error
+        silent = 0 if last != before else silent + 1
+        if silent == NUM_ATTEMPTS:
+            raise ServerUnusable(f"{path}: the server cannot be listened to ({failure or 'no events'})")
+        if not heard or not heard[-1].finished_at:
+            yield Pause(0.25 * 2**silent)
+    if heard[-1].status is not JobStatus.SUCCEEDED:
+        raise JobFailed(f"{heard[-1].id} {heard[-1].status}: {heard[-1].message}")
+    return heard[-1]

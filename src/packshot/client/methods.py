@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
-from packshot.client.flows import Flow, Method, call, collect, exchange, wait
+from packshot.client.flows import Flow, Method, call, collect, exchange, wait, watch
 from packshot.domain.access import AuditEntry
 from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category
@@ -25,6 +25,7 @@ from packshot.services.models import Lineage
 from packshot.services.training import TrainingEstimate
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
+from packshot.web.job_states import JobState
 from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, EvaluationJob, GenerationJob, Page, References, Training
 
 _line = TypeAdapter(ManifestLine)
@@ -98,6 +99,35 @@ class Methods:
     ) -> Flow[Training]:
         """The training once it has succeeded; ``report`` is told each change. JobFailed: it failed or was canceled."""
         return (yield from wait(Training, f"/v1/trainings/{training_id}", report, poll_s))
+
+    @Method
+    def watch_training(
+        self, training_id: str, *, report: Callable[[Training], None] = lambda _: None
+    ) -> Flow[Training]:
+        """As ``wait_for_training``, told by the server as it happens instead of asked for again and again."""
+        return (yield from watch(Training, f"/v1/trainings/{training_id}/events", report))
+
+    @Method
+    def jobs(self, status: str = "") -> Flow[list[JobState]]:
+        """The jobs of the namespace, all or those in that status, the oldest first."""
+        return (yield from collect(Page[JobState], "/v1/jobs", **({"status": status} if status else {})))
+
+    @Method
+    def job(self, job_id: str) -> Flow[JobState]:
+        """Where a job stands."""
+        return (yield from call(JobState, "GET", f"/v1/jobs/{job_id}"))
+
+    @Method
+    def cancel_job(self, job_id: str) -> Flow[JobState]:
+        """End a job that waits or runs."""
+        job = yield from call(JobState, "GET", f"/v1/jobs/{job_id}")
+        yield from exchange("POST", job.urls.cancel)
+        return (yield from call(JobState, "GET", f"/v1/jobs/{job_id}"))
+
+    @Method
+    def watch(self, job_id: str, *, report: Callable[[JobState], None] = lambda _: None) -> Flow[JobState]:
+        """A job of any kind once it has succeeded; ``report`` is told each change. JobFailed: it failed or was canceled."""
+        return (yield from watch(JobState, f"/v1/jobs/{job_id}/events", report))
 
     @Method
     def cancel_training(self, training_id: str) -> Flow[Training]:
@@ -198,6 +228,13 @@ class Methods:
     def generation(self, generation_id: str) -> Flow[GenerationJob]:
         """Where a request stands, and its pictures once they are made."""
         return (yield from call(GenerationJob, "GET", f"/v1/generations/{generation_id}"))
+
+    @Method
+    def wait_for_generation(
+        self, generation_id: str, *, report: Callable[[GenerationJob], None] = lambda _: None, poll_s: float = 0.5
+    ) -> Flow[GenerationJob]:
+        """The request once its pictures are made. JobFailed: they could not be made."""
+        return (yield from wait(GenerationJob, f"/v1/generations/{generation_id}", report, poll_s))
 
     @Method
     def cancel_generation(self, generation_id: str) -> Flow[GenerationJob]:

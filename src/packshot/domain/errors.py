@@ -5,6 +5,7 @@ PackshotError
 │   ├── InvalidPath              a category path such as "Produce//apple"
 │   ├── InvalidIdentifier        an identifier that breaks the naming rule
 │   ├── InvalidConfiguration     a training configuration value or key
+│   ├── CapabilityMissing        a model behind another's API cannot do what was asked
 │   ├── IdempotencyKeyReused     the key came with another request before
 │   ├── ImportRefused            a pickle, a damaged file, a layout that is not read, or a trigger phrase that is missing
 │   ├── InvalidTemplate          a scene template whose definition breaks a rule
@@ -15,6 +16,7 @@ PackshotError
 │   │   └── UnusedOverride       no such variable; names near matches
 │   ├── SchedulerRefused         an unknown scheduler, or one that does not go with what the base predicts
 │   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
+│   ├── WorkspaceNeeded          a command that works in a workspace of this machine was sent to a server
 │   └── InvalidPrompt            control characters, model tokens, two subjects
 │       ├── UnknownIdentifier    names near matches
 │       └── AmbiguousIdentifier  names the candidates
@@ -46,6 +48,8 @@ PackshotError
 ├── WorkspaceUnusable            the database or the blob folder does not answer as it should
 ├── ServerUnusable               a Packshot server cannot be reached, or does not answer as it should
 ├── SamplingFailed               a picture's numbers were not finite any more
+├── ProviderUnusable             another's image API cannot be reached, or does not answer as it should
+├── ProviderRefused              another's image API will not make the pictures, and says why
 ├── JobFailed                    a job ended in failure; carries its recorded cause
 └── Interrupted                  stopped on request; what was done is kept and can be resumed
 """
@@ -71,6 +75,10 @@ class InvalidIdentifier(InvalidInput):
 
 class InvalidConfiguration(InvalidInput):
     """An unknown configuration key, or a value out of its range."""
+
+
+class CapabilityMissing(InvalidInput):
+    """A model behind another's API has not what was asked for: an identifier, a setting, a size."""
 
 
 class IdempotencyKeyReused(InvalidInput):
@@ -111,6 +119,10 @@ class SchedulerRefused(InvalidInput):
 
 class UploadRefused(InvalidInput):
     """An uploaded file has an unsafe name, is an archive that cannot be unpacked safely, or there is too much of it."""
+
+
+class WorkspaceNeeded(InvalidInput):
+    """A command that works in a workspace of this machine alone was asked for on a server."""
 
 
 class InvalidPrompt(InvalidInput):
@@ -261,6 +273,14 @@ class ServerUnusable(PackshotError):
 
 class SamplingFailed(PackshotError):
     """The numbers of a picture were not finite any more."""
+
+
+class ProviderUnusable(PackshotError):
+    """Another's image API cannot be reached, refuses the key, or does not answer as it should."""
+
+
+class ProviderRefused(PackshotError):
+    """Another's image API understood the request and will not answer it with pictures."""
 
 
 class JobFailed(PackshotError):

@@ -17,9 +17,12 @@ from packshot.domain.errors import (
     SchedulerRefused,
     UnknownIdentifier,
 )
+from packshot.domain.models import ForeignModel
 
 MAX_PROMPT_LENGTH = 1000
 SCHEDULERS = ("ddim", "euler", "dpmsolver++", "flow-match-euler")
+ANY_CATEGORY = "packshot"
+"""The model of a request whose prompt names its category, or none."""
 
 # Anything with an inner underscore reads as an identifier: ordinary prose has none. The other underscores are those
 # that NFKC makes one; accents that are characters of their own belong to the word they stand in.
@@ -99,6 +102,8 @@ class Subject:
 class Generation:
     """One request for pictures. ``resolved_prompt`` is what the model reads; no ``fine_tune_id`` = the bare base.
 
+    Exactly one of ``base_id`` and ``foreign_model`` says what answers it.
+
     With a ``job_id`` the pictures are that job's to make, and its state is the request's; without, they are there.
     A prompt that was rendered from a template keeps its ``template_id``.
     """
@@ -107,7 +112,8 @@ class Generation:
     namespace: str
     prompt: str
     resolved_prompt: str
-    base_id: str
+    base_id: str | None = None
+    foreign_model: ForeignModel | None = None
     fine_tune_id: str | None
     sampling: SamplingSettings
     code_revision: str
@@ -115,15 +121,18 @@ class Generation:
     template_id: str | None = None
     created_at: datetime
 
+    def __post_init__(self) -> None:
+        assert (self.base_id is None) != (self.foreign_model is None), f"{self.id} must be answered by one model"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedImage:
-    """One picture of a generation; ``sha256`` names the blob with its PNG."""
+    """One picture of a generation; ``sha256`` names the blob with its PNG. No ``seed`` = the model was told none."""
 
     id: str
     generation_id: str
     number: int
-    seed: int
+    seed: int | None
     sha256: str
 
 

@@ -16,6 +16,7 @@ class JobKind(StrEnum):
 
     TRAINING = "training"
     GENERATION = "generation"
+    FOREIGN_GENERATION = "foreign-generation"
     BATCH = "batch"
     EVALUATION = "evaluation"
 

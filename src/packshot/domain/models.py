@@ -29,6 +29,21 @@ class BaseModelRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignModel:
+    """A model behind an image API. ``settings`` are those that it is told; ``price_per_image`` held when it was asked."""
+
+    provider: str
+    name: str
+    settings: tuple[str, ...]
+    price_per_image: float
+
+    @property
+    def reference(self) -> str:
+        """What a caller writes: ``openai/gpt-image-1``."""
+        return f"{self.provider}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """One stored file of a fine-tune or an evaluation: its name for people, its blob digest for machines."""
 

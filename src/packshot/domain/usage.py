@@ -10,7 +10,8 @@ from packshot.domain.jobs import JobKind, JobStatus
 class Usage:
     """What one attempt at a job took and gave, also one that failed or was interrupted.
 
-    ``status`` is how it left its job; ``num_steps`` counts steps of training. No ``job_id`` = made at once, without the
+    ``status`` is how it left its job; ``num_steps`` counts steps of training, ``fees`` are what
+    other people's image APIs charged. No ``job_id`` = made at once, without the
     queue; no ``category_id`` = pictures of a bare base, or
     a batch of several categories.
     """
@@ -24,24 +25,27 @@ class Usage:
     num_images: int
     num_steps: int
     seconds: float
+    fees: float = 0.0
     created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Sums over usage; ``cost`` is compute time at the operator's price per hour."""
+    """Sums over usage; ``cost`` is compute time at the operator's price per hour, and the ``fees`` of others."""
 
     num_images: int
     num_steps: int
     seconds: float
+    fees: float
     cost: float
 
 
-def cost_of(num_images: float, num_steps: float, seconds: float, price_per_hour: float) -> Cost:
+def cost_of(num_images: float, num_steps: float, seconds: float, fees: float, price_per_hour: float) -> Cost:
     """The sums with their price."""
     return Cost(
         num_images=round(num_images),
         num_steps=round(num_steps),
         seconds=seconds,
-        cost=seconds / 3600 * price_per_hour,
+        fees=fees,
+        cost=seconds / 3600 * price_per_hour + fees,
     )

@@ -88,6 +88,18 @@ def decode_reference(data: bytes, file_name: str) -> DecodedImage:
     )
 
 
+def decode_picture(data: bytes, name: str) -> bytes:
+    """The picture in ``data`` as an 8-bit RGB PNG without metadata, as large as it is; on white where it was transparent.
+
+    Raises:
+        ImageRefused: with the reason; ``name`` appears in the message.
+    """
+    image, _ = _open(data, name)
+    with _pillow_errors(image.format or "picture", name):
+        colour, _, _ = to_rgb(upright(image)[0])
+    return encode_png(colour)
+
+
 def decode_mask(data: bytes, size: tuple[int, int], file_name: str = "mask") -> bytes:
     """The product mask in ``data`` as an 8-bit grey PNG of ``size`` (width, height) pixels, product = 255.
 

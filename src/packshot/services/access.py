@@ -13,13 +13,16 @@ from packshot.domain.catalog import Category, check_namespace
 from packshot.domain.errors import Conflict, IdempotencyKeyReused, InvalidInput, KeyRefused, NotFound
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
+from packshot.domain.jobs import Job
 from packshot.domain.models import FineTune
 from packshot.domain.training import TrainingRun
 from packshot.domain.webhooks import Webhook
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 
-Owned = Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook | Batch | EvaluationRun
+Owned = (
+    Category | TrainingRun | FineTune | Evaluation | Generation | GeneratedImage | Webhook | Batch | EvaluationRun | Job
+)
 O = TypeVar("O", bound=Owned)  # noqa: E741
 
 
@@ -87,7 +90,7 @@ def owned(records: Records, kind: type[O], id_: str, namespace: str) -> O:
 
 def _namespace_of(records: Records, record: Owned) -> str:
     match record:
-        case Category() | Generation() | Webhook() | Batch():
+        case Category() | Generation() | Webhook() | Batch() | Job():
             return record.namespace
         case TrainingRun() | FineTune():
             return records.get(Category, record.category_id).namespace

@@ -249,6 +249,7 @@ def new_generation(
 
 def resolved_again(records: Records, generation: Generation) -> ResolvedPrompt:
     """What ``generation`` was resolved to when it was queued."""
+    assert generation.base_id, "another's image API answers it"
     return ResolvedPrompt(
         prompt=generation.resolved_prompt,
         base=records.get(BaseModelRef, generation.base_id),

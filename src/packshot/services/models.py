@@ -1,6 +1,7 @@
 """Use cases of models: register a base, find a fine-tune, promote, roll back, tell where something comes from."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,10 @@ _DIGEST = re.compile(r"[0-9a-f]{4,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """Every ancestor of an image or a fine-tune; None and empty where the line begins later."""
+    """Every ancestor of an image or a fine-tune; None and empty where the line begins later.
+
+    No ``base`` = another's image API made it; the generation says which model.
+    """
 
     image: GeneratedImage | None
     generation: Generation | None
@@ -29,7 +33,7 @@ class Lineage:
     run: TrainingRun | None
     reference_set: ReferenceSet | None
     references: tuple[ReferenceImage, ...]
-    base: BaseModelRef
+    base: BaseModelRef | None
     evaluations: tuple[Evaluation, ...]
     alias_events: tuple[AliasEvent, ...]
 
@@ -90,17 +94,38 @@ def fine_tune_at(records: Records, reference: str, namespace: str = DEFAULT_NAME
         InvalidInput: not of that form.
         NotFound: no such category or version.
     """
+    path, _ = split_version(reference)
+    category = category_at(records, path, namespace)
+    return version_among(records.find(FineTune, category_id=category.id), reference)
+
+
+def split_version(reference: str) -> tuple[str, int | None]:
+    """The path and the version in ``PATH`` or ``PATH@VERSION``.
+
+    Raises:
+        InvalidInput: not of that form.
+    """
     parts = _VERSIONED.fullmatch(reference)
     if not parts:
         raise InvalidInput(f"{reference!r} names no fine-tune; write PATH or PATH@VERSION, for example produce/apple@2")
-    category = category_at(records, parts["path"], namespace)
-    versions = {each.version: each for each in records.find(FineTune, category_id=category.id)}
+    return parts["path"], int(parts["version"]) if parts["version"] else None
+
+
+def version_among(fine_tunes: Sequence[FineTune], reference: str) -> FineTune:
+    """The one of a category's ``fine_tunes`` that ``PATH`` (the newest) or ``PATH@VERSION`` names.
+
+    Raises:
+        InvalidInput: as ``split_version``.
+        NotFound: there is no such version.
+    """
+    path, number = split_version(reference)
+    versions = {each.version: each for each in fine_tunes}
     if not versions:
-        raise NotFound(f"{category.path} has no fine-tune yet; make one with: packshot train {category.path}")
-    number = int(parts["version"] or max(versions))
+        raise NotFound(f"{path} has no fine-tune yet; make one with: packshot train {path}")
+    number = max(versions) if number is None else number
     if number not in versions:
         known = ", ".join(str(version) for version in sorted(versions))
-        raise NotFound(f"{category.path} has no version {number}; its versions are {known}")
+        raise NotFound(f"{path} has no version {number}; its versions are {known}")
     return versions[number]
 
 
@@ -214,7 +239,7 @@ def lineage_of(records: Records, reference: str, namespace: str = DEFAULT_NAMESP
         image = records.get(GeneratedImage, reference)
         generation = records.get(Generation, image.generation_id)
         fine_tune = records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None
-        base = records.get(BaseModelRef, generation.base_id)
+        base = records.get(BaseModelRef, generation.base_id) if generation.base_id else None
         return _lineage(records, image, generation, fine_tune, base)
     return lineage_of_fine_tune(records, fine_tune_at(records, reference, namespace))
 
@@ -229,7 +254,7 @@ def _lineage(
     image: GeneratedImage | None,
     generation: Generation | None,
     fine_tune: FineTune | None,
-    base: BaseModelRef,
+    base: BaseModelRef | None,
 ) -> Lineage:
     run = training_run_of(records, fine_tune) if fine_tune else None
     frozen = records.get(ReferenceSet, run.reference_set_id) if run else None

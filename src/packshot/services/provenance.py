@@ -94,7 +94,7 @@ def _same_picture(records: Records, blobs: Blobs, inscription: Inscription) -> G
     """A picture of the workspace with the same pixels, looked for among those with the same prompt and seed."""
     recipe = inscription.recipe or {}
     prompt, seed = recipe.get("prompt"), recipe.get("seed")
-    if not isinstance(prompt, str) or not isinstance(seed, int):
+    if not isinstance(prompt, str) or not isinstance(seed, int | None):
         return None
     for generation in records.find(Generation, prompt=prompt):
         for image in records.find(GeneratedImage, generation_id=generation.id, seed=seed):

@@ -13,7 +13,7 @@ from packshot.domain.usage import Cost, Usage, cost_of
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 
-_SUMS = ("num_images", "num_steps", "seconds")
+_SUMS = ("num_images", "num_steps", "seconds", "fees")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ def usage_of(records: Records, job: Job, status: JobStatus, *, num_steps: int, s
     generations = records.find(Generation, job_id=job.id)
     category = _category_of(records, job, generations)
     made = sum(len(records.find(GeneratedImage, generation_id=each.id)) for each in generations)
+    new = made - sum(each.num_images for each in records.find(Usage, job_id=job.id))
     return Usage(
         id=new_id("use"),
         namespace=category.namespace if category else generations[0].namespace if generations else job.namespace,
@@ -48,25 +49,28 @@ def usage_of(records: Records, job: Job, status: JobStatus, *, num_steps: int, s
         job_id=job.id,
         kind=job.kind,
         status=status,
-        num_images=made - sum(each.num_images for each in records.find(Usage, job_id=job.id)),
+        num_images=new,
         num_steps=num_steps,
         seconds=seconds,
+        fees=new * sum(each.foreign_model.price_per_image for each in generations if each.foreign_model),
         created_at=now(),
     )
 
 
 def usage_at_once(generation: Generation, fine_tune: FineTune | None, *, num_images: int, seconds: float) -> Usage:
     """What pictures took that were made without the queue."""
+    foreign = generation.foreign_model
     return Usage(
         id=new_id("use"),
         namespace=generation.namespace,
         category_id=fine_tune.category_id if fine_tune else None,
         job_id=None,
-        kind=JobKind.GENERATION,
+        kind=JobKind.FOREIGN_GENERATION if foreign else JobKind.GENERATION,
         status=JobStatus.SUCCEEDED,
         num_images=num_images,
         num_steps=0,
         seconds=seconds,
+        fees=num_images * foreign.price_per_image if foreign else 0.0,
         created_at=generation.created_at,
     )
 
@@ -91,20 +95,20 @@ def report_usage(
     for each in records.tally(Usage, ("namespace", "category_id"), _SUMS, since=since, **chosen):
         owner, category_id = each.key
         category = records.get(Category, category_id) if category_id else None
-        num_images, num_steps, seconds = each.sums
+        num_images, num_steps, seconds, fees = each.sums
         rows.append(
             CategoryUsage(
                 namespace=owner or "",
                 category=category.identifier if category else None,
                 path=category.path if category else None,
-                usage=cost_of(num_images, num_steps, seconds, price_per_hour),
+                usage=cost_of(num_images, num_steps, seconds, fees, price_per_hour),
             )
         )
     totals = records.tally(Usage, (), _SUMS, since=since, **chosen)
-    num_images, num_steps, seconds = totals[0].sums if totals else (0, 0, 0)
+    num_images, num_steps, seconds, fees = totals[0].sums if totals else (0, 0, 0, 0)
     return UsageReport(
         since=since,
         price_per_hour=price_per_hour,
         categories=tuple(rows),
-        total=cost_of(num_images, num_steps, seconds, price_per_hour),
+        total=cost_of(num_images, num_steps, seconds, fees, price_per_hour),
     )

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0010"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -264,7 +264,8 @@ generation = Table(
     Column("namespace", String(64), nullable=False),
     _text("prompt"),
     _text("resolved_prompt"),
-    _points_at("base_model", name="base_id"),
+    _points_at("base_model", name="base_id", nullable=True),
+    Column("foreign_model", Text, nullable=True),
     _points_at("fine_tune", nullable=True),
     _text("sampling"),
     _text("code_revision"),
@@ -280,7 +281,7 @@ generated_image = Table(
     _id(),
     _points_at("generation"),
     Column("number", Integer, nullable=False),
-    Column("seed", BigInteger, nullable=False),
+    Column("seed", BigInteger, nullable=True),
     Column("sha256", String(64), nullable=False, index=True),
     UniqueConstraint("generation_id", "number"),
 )
@@ -363,6 +364,7 @@ usage = Table(
     Column("num_images", Integer, nullable=False),
     Column("num_steps", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("fees", Float, nullable=False),
     _time("created_at"),
     Index(None, "namespace", "created_at"),
 )

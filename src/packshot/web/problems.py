@@ -35,6 +35,8 @@ STATUS: dict[type[PackshotError], int] = {
     errors.WorkspaceMissing: 503,
     errors.WorkspaceUnusable: 503,
     errors.SamplingFailed: 500,
+    errors.ProviderUnusable: 502,
+    errors.ProviderRefused: 422,
     errors.JobFailed: 500,
     errors.Interrupted: 503,
     errors.ServerUnusable: 502,

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from packshot.domain.evaluation import Evaluation
-from packshot.domain.generation import SamplingSettings
+from packshot.domain.generation import ANY_CATEGORY, SamplingSettings
 from packshot.domain.jobs import MAX_PRIORITY, JobStatus
 from packshot.domain.models import EMBEDDED_BASE, AliasEvent
 from packshot.domain.references import ReferenceImage
@@ -14,10 +14,6 @@ from packshot.domain.training import TrainingConfig
 from packshot.domain.variables import VariableKind
 
 T = TypeVar("T")
-
-ANY_CATEGORY = "packshot"
-"""The model of a request whose prompt names its category, or none."""
-
 
 Priority: int = Field(
     default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher comes first among your own waiting jobs."
@@ -82,6 +78,7 @@ class Training(BaseModel):
     """A training and where it stands; ``fine_tune_id`` is what came out of it."""
 
     id: str
+    job_id: str
     status: JobStatus
     progress: float = Field(description="0 to 1.")
     message: str
@@ -107,6 +104,7 @@ class EvaluationJob(BaseModel):
     """An evaluation and where it stands; ``evaluation`` is what came out of it."""
 
     id: str
+    job_id: str | None
     status: JobStatus
     progress: float = Field(description="0 to 1, of the pictures that are being made.")
     message: str
@@ -186,7 +184,8 @@ class NewGeneration(Input):
     )
     variables: Variables = {}
     model: str = Field(
-        ANY_CATEGORY, description="packshot, or the identifier of the category that the prompt is about."
+        ANY_CATEGORY,
+        description="packshot, the identifier of the category that the prompt is about, or PROVIDER/NAME of another's API.",
     )
     version: int | None = Field(
         default=None, ge=1, description="A version of that category instead of the serving one."
@@ -201,6 +200,9 @@ class NewGeneration(Input):
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
+    scheduler: str = Field(
+        default="", description="ddim, euler, dpmsolver++ or flow-match-euler; the base's own if empty."
+    )
     priority: int = Priority
 
 
@@ -215,7 +217,7 @@ class ImageLink(BaseModel):
 
     id: str
     number: int
-    seed: int
+    seed: int | None = Field(description="Null where the model was told none.")
     sha256: str
     url: str
 
@@ -224,12 +226,14 @@ class GenerationJob(BaseModel):
     """A request for pictures and where it stands. ``resolved_prompt`` is what the model reads."""
 
     id: str
+    job_id: str | None
     status: JobStatus
     progress: float = Field(description="0 to 1.")
     message: str
     prompt: str
     resolved_prompt: str
-    base_id: str
+    base_id: str | None
+    foreign_model: str | None = Field(description="PROVIDER/NAME where another's image API answers; then no base does.")
     fine_tune_id: str | None
     template_id: str | None
     sampling: SamplingSettings
@@ -287,6 +291,7 @@ class BatchJob(BaseModel):
     """A batch and where it stands. It has succeeded when at least one picture is made and the rest has failed."""
 
     id: str
+    job_id: str
     status: JobStatus
     progress: float = Field(description="0 to 1.")
     message: str
@@ -307,7 +312,8 @@ class OpenAiRequest(Input):
 
     prompt: str
     model: str = Field(
-        ANY_CATEGORY, description="packshot, or the identifier of the category that the prompt is about."
+        ANY_CATEGORY,
+        description="packshot, the identifier of the category that the prompt is about, or PROVIDER/NAME of another's API.",
     )
     n: Annotated[int, Field(ge=1, le=10)] = 1
     size: str = Field(default="auto", pattern=r"^(auto|\d{1,4}x\d{1,4})$")

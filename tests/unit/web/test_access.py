@@ -64,6 +64,9 @@ RULES = {
     ("get", "/v1/batches/{batch_id}/manifest.csv"): Rule("read"),
     ("get", "/v1/batches/{batch_id}/pictures.zip"): Rule("read"),
     ("get", "/v1/batches/{batch_id}/sheet.png"): Rule("read"),
+    ("get", "/v1/jobs"): Rule("read", foreign=200),
+    ("get", "/v1/jobs/{job_id}"): Rule("read"),
+    ("get", "/v1/jobs/{job_id}/events"): Rule("read"),
     ("get", "/v1/images/{image_id}"): Rule("read"),
     ("get", "/v1/images/{image_id}/lineage"): Rule("read"),
     ("get", "/v1/audit"): Rule("admin", foreign=200),
@@ -117,6 +120,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             "base_id": fine_tune["base_id"],
             "generation_id": generation["id"],
             "image_id": generation["images"][0]["id"],
+            "job_id": platform.call("GET", "/v1/jobs")["items"][0]["id"],
             "webhook_id": platform.call("POST", "/v1/webhooks", json={"url": "https://acme.example/"}, status=201)[
                 "id"
             ],

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
-from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, Import, SourceFile
+from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, ForeignModel, Import, SourceFile
 from packshot.domain.training import Method, TrainingConfig, TrainingRun
 from packshot.storage.rows.values import Row, artifacts_from_text, artifacts_to_text, text_to_time, time_to_text
 
@@ -143,9 +143,11 @@ def evaluation_from_row(row: Row) -> Evaluation:
 
 
 def generation_to_row(generation: Generation) -> Row:
-    """Sampling settings become JSON."""
+    """Sampling settings and the model of others become JSON."""
+    foreign = generation.foreign_model
     return {
         **vars(generation),
+        "foreign_model": json.dumps(asdict(foreign), sort_keys=True) if foreign else None,
         "sampling": json.dumps(asdict(generation.sampling), sort_keys=True),
         "created_at": time_to_text(generation.created_at),
     }
@@ -159,6 +161,7 @@ def generation_from_row(row: Row) -> Generation:
         prompt=row["prompt"],
         resolved_prompt=row["resolved_prompt"],
         base_id=row["base_id"],
+        foreign_model=_foreign_from_text(row["foreign_model"]) if row["foreign_model"] else None,
         fine_tune_id=row["fine_tune_id"],
         sampling=SamplingSettings(**json.loads(row["sampling"])),
         code_revision=row["code_revision"],
@@ -166,6 +169,11 @@ def generation_from_row(row: Row) -> Generation:
         template_id=row["template_id"],
         created_at=text_to_time(row["created_at"]),
     )
+
+
+def _foreign_from_text(text: str) -> ForeignModel:
+    values = json.loads(text)
+    return ForeignModel(**{**values, "settings": tuple(values["settings"])})
 
 
 def generated_image_to_row(image: GeneratedImage) -> Row:

@@ -29,6 +29,7 @@ def usage_from_row(row: Row) -> Usage:
         num_images=row["num_images"],
         num_steps=row["num_steps"],
         seconds=row["seconds"],
+        fees=row["fees"],
         created_at=text_to_time(row["created_at"]),
     )
 

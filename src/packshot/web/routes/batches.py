@@ -142,6 +142,7 @@ def _state(records: Records, batch: Batch) -> BatchJob:
     here = f"/v1/batches/{batch.id}"
     return BatchJob(
         id=batch.id,
+        job_id=batch.job_id,
         status=job.status,
         progress=job.progress,
         message=job.message,

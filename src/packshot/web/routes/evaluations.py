@@ -81,6 +81,7 @@ def _state(records: Records, asked: Evaluation | EvaluationRun) -> EvaluationJob
     if isinstance(asked, Evaluation):
         return EvaluationJob(
             id=asked.id,
+            job_id=None,
             status=JobStatus.SUCCEEDED,
             progress=1.0,
             message="",
@@ -95,6 +96,7 @@ def _state(records: Records, asked: Evaluation | EvaluationRun) -> EvaluationJob
     made = records.find(Evaluation, id=asked.id)
     return EvaluationJob(
         id=asked.id,
+        job_id=job.id,
         status=job.status,
         progress=job.progress,
         message=job.message,

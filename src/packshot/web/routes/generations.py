@@ -5,22 +5,29 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from packshot.bootstrap import code_revision
-from packshot.domain.catalog import Category
-from packshot.domain.errors import Conflict, InvalidInput
-from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
+from packshot.domain.errors import Conflict
+from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
-from packshot.domain.templates import Template
 from packshot.ports import Records
 from packshot.services.access import owned
-from packshot.services.catalog import category_called
+from packshot.services.foreign import plan_foreign_generation
 from packshot.services.generation import plan_generation
 from packshot.services.jobs import cancel
-from packshot.services.models import Lineage, fine_tune_at, lineage_of, registered_base
-from packshot.services.templates import render_for, template_at
+from packshot.services.models import Lineage, lineage_of, registered_base
+from packshot.services.requests import PictureRequest, resolve_request
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead
-from packshot.web.schemas import ANY_CATEGORY, GenerationJob, ImageLink, NewGeneration, Urls
+from packshot.web.schemas import GenerationJob, ImageLink, NewGeneration, Urls
 
-_SAMPLING = ("seed", "num_images", "inference_steps", "guidance_scale", "negative_prompt", "width", "height")
+_SAMPLING = (
+    "seed",
+    "num_images",
+    "inference_steps",
+    "guidance_scale",
+    "negative_prompt",
+    "width",
+    "height",
+    "scheduler",
+)
 
 router = APIRouter()
 
@@ -88,50 +95,32 @@ def plan(call: Call, body: NewGeneration) -> Generation:
 
     Raises:
         InvalidInput, NotFound, NothingServing, CategoryRetired: see ``services.generation.plan_generation``.
+        CapabilityMissing: see ``services.requests.resolve_request``.
         QuotaExceeded: the namespace has too many unfinished jobs.
     """
-    named = body.model != ANY_CATEGORY
-    if body.version and not named:
-        raise InvalidInput(f"version {body.version} of what? name the category's identifier as model")
-    category = category_called(call.records, body.model, call.namespace) if named else None
-    template, prompt, sampling = _rendered(call, body, category)
+    request = PictureRequest(
+        **body.model_dump(include={"prompt", "model", "template", "variables", "version"}),
+        base=body.base if "base" in body.model_fields_set else None,
+        settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set},
+    )
     with call.records.transaction():
         call.check_room()
+        resolved = resolve_request(
+            call.records, request, providers=call.space.foreign_generator.providers, namespace=call.namespace
+        )
+        common = {"code_revision": code_revision(), "namespace": call.namespace, "priority": body.priority}
+        if resolved.foreign:
+            return plan_foreign_generation(call.records, resolved.foreign, resolved.prompt, resolved.sampling, **common)
         return plan_generation(
             call.records,
-            prompt,
-            sampling,
+            resolved.prompt,
+            resolved.sampling,
             bare_base=lambda: registered_base(call.records, body.base),
-            code_revision=code_revision(),
-            fine_tune=fine_tune_at(call.records, f"{category.path}@{body.version}", call.namespace)
-            if category and body.version
-            else None,
-            category=category,
-            template=template,
-            namespace=call.namespace,
-            priority=body.priority,
+            fine_tune=resolved.fine_tune,
+            category=resolved.category,
+            template=resolved.template,
+            **common,
         )
-
-
-def _rendered(
-    call: Call, body: NewGeneration, category: Category | None
-) -> tuple[Template | None, str, SamplingSettings]:
-    """What is to be rendered, and the prompt and sampling settings that come of it."""
-    sampling = SamplingSettings(**{name: getattr(body, name) for name in _SAMPLING})
-    if body.template is None:
-        if body.prompt is None or body.variables:
-            raise InvalidInput(
-                "variables belong to a template; name one" if body.variables else "give a prompt, or a template"
-            )
-        return None, body.prompt, sampling
-    if body.prompt is not None or category is None:
-        raise InvalidInput(
-            "a template makes the prompt from the category that it is about; leave the prompt out, and name the "
-            "category's identifier as model"
-        )
-    template = template_at(call.records, body.template, call.namespace)
-    rendered = render_for(template, category, body.variables)
-    return template, rendered.prompt, rendered.completing(sampling, body.model_fields_set)
 
 
 def generation_state(records: Records, generation: Generation) -> GenerationJob:
@@ -140,12 +129,14 @@ def generation_state(records: Records, generation: Generation) -> GenerationJob:
     here = f"/v1/generations/{generation.id}"
     return GenerationJob(
         id=generation.id,
+        job_id=generation.job_id,
         status=job.status if job else JobStatus.SUCCEEDED,
         progress=job.progress if job else 1.0,
         message=job.message if job else "",
         prompt=generation.prompt,
         resolved_prompt=generation.resolved_prompt,
         base_id=generation.base_id,
+        foreign_model=generation.foreign_model.reference if generation.foreign_model else None,
         fine_tune_id=generation.fine_tune_id,
         template_id=generation.template_id,
         sampling=generation.sampling,

@@ -24,10 +24,9 @@ _generation = TypeAdapter(Generation)
 
 
 def _planned(body: OpenAiRequest, call: MayGenerate, once: Idempotent) -> Generation:
-    width, height = (0, 0) if body.size == "auto" else map(int, body.size.split("x"))
-    wanted = NewGeneration(
-        prompt=body.prompt, model=body.model, num_images=body.n, seed=body.seed, width=width, height=height
-    )
+    size = {} if body.size == "auto" else dict(zip(("width", "height"), map(int, body.size.split("x")), strict=True))
+    seed = {"seed": body.seed} if "seed" in body.model_fields_set else {}
+    wanted = NewGeneration(prompt=body.prompt, model=body.model, num_images=body.n, **seed, **size)
     return _generation.validate_json(once.text(body, lambda: plan(call, wanted)))
 
 

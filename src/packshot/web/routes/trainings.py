@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Response
-from fastapi.sse import EventSourceResponse
-from starlette.concurrency import run_in_threadpool
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from packshot.bootstrap import code_revision
 from packshot.domain.catalog import Category
@@ -20,10 +18,9 @@ from packshot.services.catalog import category_called
 from packshot.services.jobs import cancel
 from packshot.services.models import registered_base
 from packshot.services.training import TrainingEstimate, estimate_training, plan_training
+from packshot.web.events import LastEventId, changes
 from packshot.web.replies import Idempotent, MayRead, MayTrain
 from packshot.web.schemas import NewTraining, Training, TrainingUrls
-
-POLL_S = 0.5
 
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
@@ -83,17 +80,10 @@ def cancel_training(run: Run, call: MayTrain, once: Idempotent) -> Response:
 
 
 @router.get("/{training_id}/events", response_class=EventSourceResponse)
-async def watch_training(run: Run, call: MayRead) -> AsyncIterator[Training]:
+async def watch_training(run: Run, call: MayRead, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the training whenever something has changed, the last one when it has ended."""
-    last: Training | None = None
-    while True:
-        state = await run_in_threadpool(_state, call.records, run)
-        if state != last:
-            yield state
-        if state.finished_at:
-            return
-        last = state
-        await anyio.sleep(POLL_S)
+    async for event in changes(lambda: _state(call.records, run), last_event_id):
+        yield event
 
 
 def _state(records: Records, run: TrainingRun) -> Training:
@@ -102,6 +92,7 @@ def _state(records: Records, run: TrainingRun) -> Training:
     here = f"/v1/trainings/{run.id}"
     return Training(
         id=run.id,
+        job_id=job.id,
         status=job.status,
         progress=job.progress,
         message=job.message,

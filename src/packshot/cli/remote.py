@@ -1,0 +1,183 @@
+"""Implements Backend with ``packshot.Client``: the same commands on a server, which prints and keeps nothing here."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from packshot.cli.backend import Ancestry, Curation, Pictures, Report, TrainingRequest
+from packshot.cli.output import progress_shown, say, show
+from packshot.client import Client
+from packshot.domain.access import AuditEntry
+from packshot.domain.catalog import Category
+from packshot.domain.errors import InvalidInput, JobFailed, NotFound, WorkspaceNeeded
+from packshot.domain.generation import GeneratedImage
+from packshot.domain.models import AliasEvent, FineTune
+from packshot.domain.references import ReferenceImage, ReferenceSet
+from packshot.domain.templates import Scene, Template
+from packshot.ports import Progress
+from packshot.services.catalog import CategorySummary
+from packshot.services.models import version_among
+from packshot.services.requests import PictureRequest
+from packshot.services.usage import UsageReport
+from packshot.web.job_states import JobState
+from packshot.web.schemas import GenerationJob, Training
+
+_PROGRESS = re.compile(r"(?P<phase>.+) (?P<step>\d+)/(?P<num_steps>\d+)")
+
+
+@dataclass(frozen=True)
+class RemoteBackend:
+    """Works on the server of ``client``, in the namespace of its key."""
+
+    client: Client
+
+    def _identifier(self, name: str) -> str:
+        """The identifier of the category that is called ``name``."""
+        for category in self.client.categories(name):
+            if name in (category.path, category.identifier):
+                return category.identifier
+        raise NotFound(f"there is no category {name!r} on the server; see them with: packshot category list")
+
+    def add_category(self, path: str, class_noun: str, identifier: str | None) -> Category:
+        """Reserve a path and an identifier."""
+        return self.client.create_category(path, class_noun=class_noun, identifier=identifier)
+
+    def categories(self) -> Sequence[CategorySummary]:
+        """The catalog, by path."""
+        return [self.client.category(each.identifier) for each in self.client.categories()]
+
+    def category(self, name: str) -> CategorySummary:
+        """A category with its sets, versions and what serves."""
+        return self.client.category(self._identifier(name))
+
+    def retire_category(self, name: str) -> Category:
+        """Take a category out of use."""
+        return self.client.retire_category(self._identifier(name))
+
+    def add_references(self, name: str, photos: Sequence[Path], source: str, license_: str) -> list[ReferenceImage]:
+        """Upload photos."""
+        return self.client.add_references(self._identifier(name), photos, source=source, license=license_)
+
+    def check_references(self, name: str) -> Curation:
+        """The curation report."""
+        report = self.client.references(self._identifier(name))
+        return Curation(images=report.images, advice=report.advice, freezable=report.freezable)
+
+    def freeze_references(self, name: str) -> ReferenceSet:
+        """Freeze the accepted photos."""
+        return self.client.freeze_references(self._identifier(name))
+
+    def train(self, request: TrainingRequest, as_json: bool) -> None:
+        """Have a worker of the server train, and watch it; Ctrl-C ends the watching alone."""
+        if request.dry_run:
+            raise WorkspaceNeeded("--dry-run looks at this machine; leave --dry-run or --server out")
+        if request.every is not None or len(request.paths) != 1:
+            raise InvalidInput("on a server train one category at a time; its workers take what waits together")
+        (path,) = request.paths
+        values = cast("dict[str, Any]", dict(request.values))
+        training = self.client.train(self._identifier(path), base=request.base, **values)
+        if request.detach:
+            ids = {"job_id": training.job_id, "run_id": training.id}
+            show(ids, as_json, lambda: f"job {training.job_id} is left to the server's workers")
+            return
+        say(f"job {training.job_id} is on the server; after Ctrl-C it goes on: packshot job watch {training.job_id}")
+        with progress_shown() as report:
+            done = self.client.watch_training(training.id, report=lambda state: _tell(report, state))
+        made = next(each for each in self.client.fine_tunes(done.category) if each.id == done.fine_tune_id)
+        show(made, as_json, lambda: f"{path}@{made.version}: {made.method}, {done.config.steps} steps")
+
+    def promote(self, name: str, fine_tune: FineTune, reason: str) -> AliasEvent:
+        """Put a version into service."""
+        return self.client.promote(self._identifier(name), fine_tune.id, reason=reason)
+
+    def roll_back(self, name: str, reason: str) -> AliasEvent:
+        """Put the version back into service that served before."""
+        return self.client.rollback(self._identifier(name), reason=reason)
+
+    def ancestry(self, reference: str) -> Ancestry:
+        """Where an image or a fine-tune comes from."""
+        if reference.startswith("img_"):
+            return Ancestry(lineage=self.client.lineage(reference))
+        versions = self.category(reference.partition("@")[0]).fine_tunes
+        return Ancestry(lineage=self.client.lineage(version_among(versions, reference).id))
+
+    def add_template(self, name: str, scene: Scene) -> Template:
+        """Append a version to a template."""
+        return self.client.add_template(name, **asdict(scene))
+
+    def templates(self) -> Sequence[Template]:
+        """Every version of every template."""
+        return self.client.templates()
+
+    def template(self, reference: str) -> Template:
+        """One version of a template."""
+        return self.client.template(reference)
+
+    def keep_layout(self, picture: Path) -> str:
+        """Refused: the API takes no layouts."""
+        raise WorkspaceNeeded(f"a server takes no layout, and {picture} was given; leave --layout or --server out")
+
+    def generate(self, request: PictureRequest, report: Report) -> Pictures:
+        """Have pictures made, and fetch them; Ctrl-C cancels them."""
+        more = {"version": request.version, "base": request.base}
+        asked = self.client.start_generation(
+            request.prompt,
+            model=request.model,
+            template=request.template,
+            variables=request.variables,
+            **request.settings,
+            **{name: value for name, value in more.items() if value is not None},
+        )
+        try:
+            made = self.client.wait_for_generation(asked.id, report=lambda state: _tell(report, state))
+        except KeyboardInterrupt:
+            self.client.cancel_generation(asked.id)
+            raise
+        images = [
+            GeneratedImage(id=each.id, generation_id=made.id, number=each.number, seed=each.seed, sha256=each.sha256)
+            for each in made.images
+        ]
+        return Pictures(prompt=made.prompt, images=images, pngs=[self.client.image(each.id) for each in images])
+
+    def usage(self, namespace: str | None, since: datetime | None) -> UsageReport:
+        """What the namespace of the key used, and its price."""
+        _check_namespace(namespace)
+        return self.client.usage(since)
+
+    def audit(self, namespace: str | None) -> Sequence[AuditEntry]:
+        """Who did what in the namespace of the key."""
+        _check_namespace(namespace)
+        return self.client.audit()
+
+    def jobs(self, status: str) -> Sequence[JobState]:
+        """The jobs of the namespace of the key."""
+        return self.client.jobs(status)
+
+    def job(self, job_id: str) -> JobState:
+        """Where a job stands."""
+        return self.client.job(job_id)
+
+    def watch_job(self, job_id: str, report: Callable[[JobState], None]) -> JobState:
+        """Listen to a job until it has ended."""
+        try:
+            return self.client.watch(job_id, report=report)
+        except JobFailed:
+            return self.client.job(job_id)
+
+    def cancel_job(self, job_id: str) -> JobState:
+        """End a job that waits or runs."""
+        return self.client.cancel_job(job_id)
+
+
+def _tell(report: Report, state: GenerationJob | Training) -> None:
+    found = _PROGRESS.fullmatch(state.message)
+    if found:
+        report(Progress(phase=found["phase"], step=int(found["step"]), num_steps=int(found["num_steps"])))
+
+
+def _check_namespace(namespace: str | None) -> None:
+    if namespace is not None:
+        raise WorkspaceNeeded("a key sees its own namespace alone; leave --namespace out, or ask in the workspace")

@@ -1,0 +1,1 @@
+"""Implements the ForeignGenerator port: other people's image APIs."""

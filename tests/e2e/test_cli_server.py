@@ -1,0 +1,162 @@
+"""The commands on a server: ``packshot --server`` does and prints what it does in a workspace; and models of others."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fixtures_pipelines import save_pipeline
+from photos import save_photo
+from shell import PATH, SETTINGS, Shell, prepare
+
+from packshot.imaging.recipe import read_recipe
+from packshot.providers.configuration import read_providers
+
+PROVIDERS = """
+[upstream]
+base_url = "{url}/v1"
+key_variable = "UPSTREAM_KEY"
+sizes = "any"
+price_per_image = 0.25
+[upstream.settings]
+seed = "seed"
+"""
+TEMPLATE = "background: on a {surface}\nvariables:\n  - {name: surface, kind: text, default: table}\n"
+
+
+@pytest.fixture
+def base(tmp_path):
+    return save_pipeline(tmp_path / "base")
+
+
+@pytest.fixture
+def served(shell, serve, base):
+    """The address of a server of ``shell``'s workspace, and an admin's key."""
+    shell("base", "add", base)
+    key = shell("key", "create", "test", "--scope", "admin").out.strip()
+    return serve()[1], key
+
+
+@pytest.fixture
+def remote(served, tmp_path) -> Shell:
+    """A place without a workspace, whose commands go to the server."""
+    url, key = served
+    (tmp_path / "elsewhere").mkdir()
+    env = {"PACKSHOT_HOME": str(tmp_path / "elsewhere" / "none"), "PACKSHOT_SERVER": url, "PACKSHOT_API_KEY": key}
+    return Shell(tmp_path / "elsewhere" / "none", env)
+
+
+def test_the_whole_way_on_a_server(shell, remote, base, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for seed in range(8):
+        save_photo(tmp_path / "photos" / f"{seed}.png", seed)
+    assert remote("category", "add", PATH, "--class-noun", "apple").out == f"{PATH}: callers write sks_fuji_apple\n"
+    added = remote("references", "add", PATH, tmp_path / "photos", "--license", "CC0-1.0")
+    assert added.out == "8 accepted, 0 refused\n"
+    assert "set 1: 8 photos" in remote("references", "freeze", PATH).out
+
+    trained = remote("train", PATH, "--base", base, "--steps", 3, *SETTINGS)
+    assert trained.out.startswith(f"{PATH}@1: pivotal, 3 steps")
+    assert remote("promote", f"{PATH}@1", "--reason", "first").out == f"{PATH} serves version 1\n"
+    detached = remote("train", PATH, "--base", base, "--steps", 2, *SETTINGS, "--detach", "--json").json
+    watched = remote("job", "watch", detached["job_id"])
+    assert "succeeded  100%" in watched.err
+    remote("promote", PATH, "--reason", "second")
+    assert remote("rollback", PATH, "--reason", "no").out == f"{PATH} serves version 1 again\n"
+
+    (tmp_path / "scene.yaml").write_text(TEMPLATE)
+    remote("template", "add", "summer", tmp_path / "scene.yaml")
+    out = ["--steps", 2, "--out", tmp_path / "out"]
+    made = remote("generate", "sks_fuji_apple on grass", "-n", 2, "--seed", 7, *out, "--json").json
+    assert [image["seed"] for image in made["images"]] == [7, 8]
+    scene = remote("generate", PATH, "--template", "summer", "--set", "surface=shelf", *out, "--json").json
+    recipe = read_recipe((tmp_path / "out" / f"{scene['images'][0]['id']}.png").read_bytes())
+    assert recipe["prompt"] == "a photo of a sks_fuji_apple on a shelf"
+    version = remote("generate", "sks_fuji_apple", "--version", f"{PATH}@2", *out, "--json").json
+    assert "version 2," in remote("show", version["images"][0]["id"]).out
+
+    for command in (
+        ["category", "list"],
+        ["category", "show", PATH],
+        ["references", "check", PATH],
+        ["show", f"{PATH}@1"],
+        ["show", made["images"][0]["id"]],
+        ["template", "list"],
+        ["template", "show", "summer"],
+        ["template", "render", "summer", PATH],
+        ["job", "list"],
+        ["job", "list", "--status", "failed"],
+        ["job", "show", detached["job_id"]],
+        ["usage"],
+        ["audit"],
+    ):
+        for form in ([], ["--json"]):
+            assert remote(*command, *form).out == shell(*command, *form).out, command
+    assert not remote.home.exists()
+
+
+def test_what_goes_wrong_on_a_server_is_told_as_in_a_workspace(remote, served):
+    url, _ = served
+    assert "no category 'produce/pear'" in remote("category", "show", "produce/pear", code=1).err
+    assert "there is no Job" in remote("job", "show", "job_1", code=1).err
+    refused = Shell(remote.home, {**remote.env, "PACKSHOT_API_KEY": "wrong"})
+    assert "unknown or revoked" in refused("category", "list", code=1).err
+    nowhere = Shell(
+        remote.home, {"PACKSHOT_HOME": str(remote.home), "PACKSHOT_API_KEY": remote.env["PACKSHOT_API_KEY"]}
+    )
+    assert nowhere("--server", url, "category", "list").out.startswith("no category yet")
+    away = Shell(remote.home, {**remote.env, "PACKSHOT_SERVER": "ftp://example.org"})
+    assert "no address of a server" in away("category", "list", code=2).err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init"],
+        ["serve"],
+        ["worker"],
+        ["demo"],
+        ["base", "list"],
+        ["key", "list"],
+        ["quota", "list"],
+        ["references", "remove", PATH, "1.png"],
+        ["batch", PATH, "--template", "summer"],
+        ["export", f"{PATH}@1"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_need_a_workspace_say_so(tmp_path, command):
+    nowhere = Shell(tmp_path / "none", {"PACKSHOT_HOME": str(tmp_path / "none")})
+    told = nowhere("--server", "http://127.0.0.1:1", *command, code=2).err
+    assert "works in a workspace of this machine and not on http://127.0.0.1:1" in told
+    assert not nowhere.home.exists()
+
+
+def test_a_model_of_others_answers_from_the_command_line(shell, serve, new_shell, base, tmp_path):
+    prepare(shell, tmp_path)
+    shell("train", PATH, "--base", base, "--steps", 2, *SETTINGS)
+    shell("promote", PATH, "--reason", "a test")
+    key = shell("key", "create", "test", "--scope", "generate").out.strip()
+    ours = new_shell("ours", UPSTREAM_KEY=key)
+    (ours.home / "providers.toml").write_text(PROVIDERS.format(url=serve()[1]))
+    arguments = ["generate", "on grass", "--model", "upstream/sks_fuji_apple", "--out", tmp_path / "out"]
+    (picture,) = ours(*arguments, "--seed", 7, "--json").json["images"]
+    png = tmp_path / "out" / f"{picture['id']}.png"
+    recipe = read_recipe(png.read_bytes())
+    assert (recipe["model"], recipe["seed"]) == ("upstream/sks_fuji_apple", 7)
+    assert "known; this workspace made this very file" in ours("verify", png).out
+    assert "model       upstream/sks_fuji_apple" in ours("show", picture["id"]).out
+    assert ours("usage", "--json").json["total"]["fees"] == 0.25
+    assert "takes no inference_steps" in ours(*arguments, "--steps", 3, code=2).err
+    assert "has no base" in ours(*arguments, "--base", "embedded", code=2).err
+    assert "known: upstream" in ours("generate", "on grass", "--model", "other/x", code=1).err
+    wrong = Shell(ours.home, {**ours.env, "UPSTREAM_KEY": "pks_wrong"})
+    told = wrong(*arguments, code=1).err
+    assert "upstream does not take the key (401)" in told
+    assert "pks_wrong" not in told
+
+
+def test_the_declaration_in_the_guide_can_be_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "providers.md").read_text(encoding="utf-8")
+    (declared,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "providers.toml").write_text(declared)
+    assert list(read_providers(tmp_path / "providers.toml")) == ["openai", "studio"]
