@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from packshot.diffusion.adapters import AdapterBank, LayerAdapter, bytes_of
-from packshot.diffusion.methods import METHODS, of_denoiser
+from packshot.diffusion.methods import METHODS, of_denoiser, read
 from packshot.diffusion.protocols import TOKEN_PREFIX, Family
 from packshot.diffusion.weights import WeightsHeader, read_weights
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune
@@ -53,6 +53,7 @@ def parse(fine_tune: LoadedFineTune, key: str, base: Family, bank: AdapterBank) 
     Raises:
         CorruptArtifact: not a file of ours, or damaged.
         IncompatibleFineTune: names or shapes that the base does not have.
+        InvalidConfiguration: the token means something to the base already.
     """
     header, tensors = read_weights(fine_tune.weights)
     own = of_denoiser(base, tensors)
@@ -60,10 +61,13 @@ def parse(fine_tune: LoadedFineTune, key: str, base: Family, bank: AdapterBank) 
     adapters = beside(base, header, tensors) if beside else None
     if adapters is not None and not bank.takes(adapters):
         adapters = None
+    text = {name: tensor for name, tensor in tensors.items() if name not in own}
+    with read(base, header, text):  # so that damaged rows are refused also where no prompt names the token
+        pass
     return ParsedFineTune(
         key=key,
         header=header,
-        text={name: tensor for name, tensor in tensors.items() if name not in own},
+        text=text,
         adapters=adapters,
         denoiser=own if adapters is None else {},
     )
