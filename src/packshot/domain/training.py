@@ -230,7 +230,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Plain]:
         """The configuration as plain JSON values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "validation_prompts": list(self.validation_prompts)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Plain]) -> Self:
