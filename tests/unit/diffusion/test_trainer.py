@@ -325,6 +325,9 @@ def test_no_field_is_left_untested() -> None:
         "gradient_checkpointing",
         "optimizer",
         "aspect_ratio_buckets",
+        "choose_steps",
+        "validation_prompts",
+        "validation_every_steps",
     }
     assert set(CHANGES) | elsewhere == {field.name for field in fields(TrainingConfig)}
 
