@@ -18,8 +18,8 @@ from packshot.domain.errors import (
     UnknownIdentifier,
 )
 from packshot.domain.models import ForeignModel
+from packshot.domain.prompts import FORBIDDEN, check_prompt
 
-MAX_PROMPT_LENGTH = 1000
 SCHEDULERS = ("ddim", "euler", "dpmsolver++", "flow-match-euler")
 ANY_CATEGORY = "packshot"
 """The model of a request whose prompt names its category, or none."""
@@ -29,8 +29,6 @@ ANY_CATEGORY = "packshot"
 _UNDERSCORE = r"_\uff3f\ufe33\ufe34\ufe4d-\ufe4f"
 _WORD = rf"[\w{_UNDERSCORE}\u0300-\u036f]"
 _IDENTIFIER_LIKE = re.compile(rf"[^\W_]{_WORD}*[{_UNDERSCORE}]{_WORD}*")
-# Angle brackets in every form that NFKC makes one; lone surrogates are bytes of the command line that are no UTF-8.
-_FORBIDDEN = re.compile(r"[<>\ufe64\ufe65\uff1c\uff1e\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _LINE_BREAK = re.compile(r"[\t\n\u2028\u2029]")
 
@@ -136,39 +134,9 @@ class GeneratedImage:
     sha256: str
 
 
-def check_prompt(prompt: str) -> str:
-    """Return ``prompt`` if a caller may write it.
-
-    Raises:
-        InvalidPrompt: empty, too long, or with control characters or angle brackets (which spell model tokens).
-    """
-    if not prompt.strip():
-        raise InvalidPrompt('the prompt is empty; write for example "sks_honeycrisp_apple on a wooden table"')
-    if len(prompt) > MAX_PROMPT_LENGTH:
-        raise InvalidPrompt(f"the prompt has {len(prompt)} characters; at most {MAX_PROMPT_LENGTH} are read")
-    found = _FORBIDDEN.search(prompt)
-    if found:
-        raise InvalidPrompt(f"the prompt contains {found[0]!r}; remove control characters and angle brackets")
-    return prompt
-
-
-def check_caption(text: str) -> str:
-    """Return ``text`` if a photo may be described by it; it may name its category.
-
-    Raises:
-        InvalidInput: control characters, or angle brackets (which spell model tokens).
-    """
-    found = _FORBIDDEN.search(text)
-    if found:
-        raise InvalidInput(
-            f"the caption {text[:80]!r} contains {found[0]!r}; remove control characters and angle brackets"
-        )
-    return text
-
-
 def objection_to(text: str) -> str | None:
     """Why ``text`` cannot stand in a prompt beside its subject, or None: a forbidden character, or an identifier."""
-    found = _FORBIDDEN.search(text) or _LINE_BREAK.search(text)
+    found = FORBIDDEN.search(text) or _LINE_BREAK.search(text)
     if found:
         return f"it contains {found[0]!r}; remove control characters, line breaks and angle brackets"
     identifier = _IDENTIFIER_LIKE.search(text)

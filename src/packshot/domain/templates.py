@@ -18,7 +18,8 @@ from packshot.domain.errors import (
     UnknownVariable,
     UnusedOverride,
 )
-from packshot.domain.generation import SamplingSettings, check_prompt
+from packshot.domain.generation import SamplingSettings
+from packshot.domain.prompts import check_prompt
 from packshot.domain.variables import Value, Variable, VariableKind, check_text, did_you_mean, expected
 
 MAX_VARIABLES = 20

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Self, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.generation import check_prompt
+from packshot.domain.prompts import check_prompt
 
 # What stands in a validation prompt for the product that is trained, so that one configuration serves many categories.
 PRODUCT = "{product}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packshot.domain.errors import InvalidInput
-from packshot.domain.generation import check_caption
+from packshot.domain.prompts import check_caption
 from packshot.imaging.decode import MAX_FILE_BYTES
 
 CAPTIONS_FILE = "metadata.jsonl"
