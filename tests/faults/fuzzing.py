@@ -88,6 +88,7 @@ def _one_of_everything(platform: Platform) -> dict[str, Any]:
         "generation_id": generation["id"],
         "image_id": generation["images"][0]["id"],
         "batch_id": batch["id"],
+        "job_id": generation["job_id"],
         "webhook_id": webhook["id"],
     }
 

@@ -47,6 +47,7 @@ def test_what_a_picture_keeps_depends_on_its_size_and_on_checkpointing_and_not_o
     assert kept(batch_size=2, gradient_checkpointing=True) < 0.8 * plain
 
 
-def test_what_cannot_be_trained_is_refused(studio: Studio) -> None:
+def test_what_cannot_be_trained_is_refused(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", {}.get)
     with pytest.raises(InvalidConfiguration, match="prodigy"):
         studio.trainer.try_out(studio.base, replace(QUICK, optimizer=OptimizerKind.PRODIGY), "apple")
