@@ -254,7 +254,7 @@ def test_both_clients_have_the_same_documented_methods():
 
 
 def test_the_package_offers_the_clients_and_loads_them_late():
-    assert set(packshot.__all__) == {"AsyncClient", "Client", "__version__"}
+    assert set(packshot.__all__) == {"AsyncClient", "Client", "Engine", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Clients'"):
         packshot.Clients  # noqa: B018
     program = (

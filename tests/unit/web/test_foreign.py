@@ -96,7 +96,7 @@ def test_without_a_seed_none_is_told_and_none_is_recorded(downstream):
 def test_its_pictures_are_declared_generated_and_known(downstream):
     image = made(downstream)["images"][0]
     png = png_of(downstream, image)
-    found = verify(downstream.space.records, downstream.space.blobs, png)
+    found = verify(downstream.space.records, downstream.space.blobs, png, downstream.space.read_credentials)
     assert (found.finding, found.declared_generated) == (Finding.KNOWN, True)
     lineage = downstream.call("GET", f"/v1/images/{image['id']}/lineage")
     assert (lineage["base"], lineage["fine_tune"]) == (None, None)
