@@ -253,6 +253,13 @@ def test_a_prompt_without_an_identifier_goes_to_the_base(platform):
     assert (asked["fine_tune_id"], asked["resolved_prompt"]) == (None, "an apple")
 
 
+def test_a_scheduler_can_be_asked_for(platform):
+    platform.frozen()
+    asked = platform.call("POST", "/v1/generations", json={"prompt": "an apple", "scheduler": "ddim"}, status=202)
+    assert asked["sampling"]["scheduler"] == "ddim"
+    assert platform.space.records.get(Generation, asked["id"]).sampling.scheduler == "ddim"
+
+
 @pytest.mark.parametrize(
     ("change", "status", "type_"),
     [
@@ -265,6 +272,7 @@ def test_a_prompt_without_an_identifier_goes_to_the_base(platform):
         ({"version": 1}, 422, "invalid-input"),
         ({"num_images": 0}, 422, "invalid-input"),
         ({"width": 12}, 422, "invalid-input"),
+        ({"scheduler": "heun"}, 422, "scheduler-refused"),
         ({"steps": 3}, 422, "malformed-request"),
         ({"base": "other", "prompt": "an apple"}, 404, "not-found"),
     ],
