@@ -3,7 +3,8 @@
 First random 64 x 64 crops at a steady learning rate for as long as it may (renders join as they arrive), then, with
 `--finish-minutes`, whole pictures while the rate falls to zero. Finishing measures every latent channel and moves its
 mean and deviation into the quantisation convolutions, so that latents are standard and scaling_factor is 1 (Stable
-Diffusion pipelines know no shift_factor). Does not know captions, classes, or the diffusion model.
+Diffusion pipelines know no shift_factor). `--warm-start` begins with the packaged autoencoder and more latent channels,
+the first of which keep their meaning for the packaged base. Does not know captions, classes, or the diffusion model.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
+from training.channels import MEANING, keep_meaning, more_latents, weights_digest
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
 from training.run import Run, autocast
-from training.settings import grocery_folder, section, work_folder
+from training.settings import PACKAGED, grocery_folder, section, work_folder
 
 REREAD_S = 120.0
 
@@ -32,13 +34,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="limit of the crop phase (or of the finish) in steps")
     parser.add_argument("--finish-minutes", type=float, help="anneal on whole pictures for so long, then export")
     parser.add_argument("--export", action="store_true", help="no training: export and report the checkpoint as it is")
+    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged weights, and more channels")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings, seed = section("autoencoder"), section("seed")
     torch.manual_seed(seed)
 
     torch.set_flush_denormal(True)
-    autoencoder = build(settings)
+    packaged = None
+    if arguments.warm_start:
+        packaged = AutoencoderKL.from_pretrained(PACKAGED / "vae", torch_dtype=torch.float32)
+    autoencoder = more_latents(packaged, settings["more_latent_channels"]) if packaged else build(settings)
     optimizer = torch.optim.AdamW(autoencoder.parameters(), settings["learning_rate"], weight_decay=1e-4, foreach=True)
     folder = work_folder() / "autoencoder"
     run = Run(folder, checkpoint_minutes=settings["checkpoint_minutes"])
@@ -57,7 +63,7 @@ def main() -> None:
         train(autoencoder, optimizer, run, pool, settings, seed, finishing)
     write_check(autoencoder, pool, folder)
     if arguments.export or (finishing and not run.interrupted):
-        export(autoencoder, pool, folder)
+        export(autoencoder, packaged, pool, folder, settings)
 
 
 def build(settings: dict) -> AutoencoderKL:
@@ -150,13 +156,13 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             pyramid = pyramid_distance(decoded, pictures, settings["pyramid_levels"])
             kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+            errors = (decoded - pictures).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad()
-            (pyramid + settings["kl_weight"] * kl).backward()
+            (pyramid + settings["kl_weight"] * kl + settings["log_mse_weight"] * errors.log().mean()).backward()
             torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
             optimizer.step()
-            with torch.no_grad():
-                mse = (decoded - pictures).square().mean().item() / 4
-            logged = run.advance({"pyramid": pyramid.item(), "kl": kl.item(), "mse": mse})
+            psnr = -10 * (errors.detach() / 4).log10().mean().item()
+            logged = run.advance({"pyramid": pyramid.item(), "kl": kl.item(), "psnr": psnr})
             if logged:
                 text = f"step {run.step} L1 {logged['pyramid']:.4f} KL {logged['kl']:.2f} {len(pool.renders)} renders"
                 bars.update(bar, completed=run.progress, description=text)
@@ -203,23 +209,41 @@ def write_check(autoencoder: AutoencoderKL, pool: Pool, folder: Path, per_kind: 
 
 
 @torch.no_grad()
-def export(autoencoder: AutoencoderKL, pool: Pool, folder: Path) -> None:
-    """Standardises the latents and saves the diffusers folder `vae`."""
+def export(
+    autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path, settings: dict
+) -> None:
+    """Standardises the latents, or keeps the meaning of the packaged ones, and saves the diffusers folder `vae`."""
     corpus = [*pool.renders[:1500], *(_crop_photo(photo, np.random.default_rng(0), 128) for photo in pool.photos[::2])]
-    latents = torch.cat([autoencoder.encode(to_tensor(np.stack(corpus[i : i + 32]))).latent_dist.mean
-                         for i in range(0, len(corpus), 32)])  # fmt: skip
-    deviation, mean = torch.std_mean(latents, dim=(0, 2, 3))
-    quant, post = autoencoder.quant_conv, autoencoder.post_quant_conv
-    channels = len(mean)
+    latents = encoded(autoencoder, corpus)
+    if packaged:
+        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents, settings["detail_scale"])
+        (folder / MEANING).write_text(weights_digest(PACKAGED / "vae"))
+        print(f"the first channels have {kept:.1%} of what the packaged latents have")
+    else:
+        standardise(autoencoder, latents)
+    again = encoded(autoencoder, corpus[:256])
+    autoencoder.save_pretrained(folder / "vae", safe_serialization=True)
+    print(f"latents were {latents.mean():.3f} ± {latents.std(0).mean():.3f}, now {again.mean():.3f} ± "
+          f"{again.std(0).mean():.3f}; saved {folder / 'vae'}")  # fmt: skip
+
+
+@torch.no_grad()
+def encoded(autoencoder: AutoencoderKL, pictures: list[np.ndarray]) -> torch.Tensor:
+    """(places, channels): the means of the latents of all pictures."""
+    parts = [autoencoder.encode(to_tensor(np.stack(pictures[i : i + 32]))).latent_dist.mean
+             for i in range(0, len(pictures), 32)]  # fmt: skip
+    return torch.cat(parts).movedim(1, -1).flatten(0, 2)
+
+
+def standardise(autoencoder: AutoencoderKL, latents: torch.Tensor) -> None:
+    """Moves mean and deviation of every channel into the quantisation convolutions."""
+    deviation, mean = torch.std_mean(latents, dim=0)
+    quant, post, channels = autoencoder.quant_conv, autoencoder.post_quant_conv, len(mean)
     post.bias += torch.einsum("oc,c->o", post.weight[:, :, 0, 0], mean)
     post.weight *= deviation[None, :, None, None]
     quant.weight[:channels] /= deviation[:, None, None, None]
     quant.bias[:channels] = (quant.bias[:channels] - mean) / deviation
     quant.bias[channels:] -= 2 * deviation.log()
-    again = autoencoder.encode(to_tensor(np.stack(corpus[:256]))).latent_dist.mean
-    autoencoder.save_pretrained(folder / "vae", safe_serialization=True)
-    print(f"latents were {mean.mean():.3f} ± {deviation.mean():.3f}, now {again.mean():.3f} ± {again.std():.3f}; "
-          f"saved {folder / 'vae'}")  # fmt: skip
 
 
 if __name__ == "__main__":

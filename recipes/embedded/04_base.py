@@ -24,14 +24,13 @@ from diffusers.models.attention_processor import AttnProcessor
 from rich.progress import Progress, track
 from safetensors.torch import load_file
 from torch.nn import functional
+from training.channels import MEANING, more_channels, weights_digest
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
 from training.run import Run, autocast, load_ema, new_ema, update_ema
-from training.settings import REPOSITORY, section, work_folder
+from training.settings import PACKAGED, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-PACKAGED = REPOSITORY / "src/packshot/embedded/weights/base"
 
 
 def main() -> None:
@@ -59,6 +58,8 @@ def main() -> None:
     if arguments.warm_start:
         for name, module in modules.items():
             packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
+            if name == "unet" and packaged.config.in_channels < latents.shape[2]:
+                packaged = more_channels(packaged, latents.shape[2])
             module.load_state_dict(packaged.state_dict())
 
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
@@ -95,9 +96,11 @@ def take_packaged(work: Path, folder: Path) -> None:
 
 
 def same(packaged: Path, own: Path) -> bool:
-    """Whether the vocabulary, or the weights as 16-bit floats, are equal."""
+    """Whether the vocabulary, or the weights as 16-bit floats, are equal, or the first latents those of the packaged ones."""
     if (packaged / "vocab.json").is_file():
         return (packaged / "vocab.json").read_text() == (own / "vocab.json").read_text()
+    if (own.parent / MEANING).is_file():
+        return (own.parent / MEANING).read_text() == weights_digest(packaged)
     one, other = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (packaged, own))
     return one.keys() == other.keys() and all(torch.equal(one[key].half(), other[key].half()) for key in one)
 

@@ -9,7 +9,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ from packshot.services.models import register_base
 from packshot.settings import Settings
 
 PER_SCENE = 5
+STORE = ("in a grocery store",)
 SIZE = 128
 
 
@@ -114,7 +115,11 @@ class Bench:
         }
 
     def real(self, categories: list[DemoCategory]) -> dict:
-        """The figures of a real variety, by a probe fitted on photos of it and of its rivals."""
+        """The figures of a real variety, by a probe fitted on photos of it and of its rivals.
+
+        The photos are of a store, so the pictures that are compared with them show a store too; those of the scenes
+        are counted beside them.
+        """
         result, seconds = self.run(categories, {})
         seen = {each.file_name for each in self.space.records.find(ReferenceImage, category_id=result.category.id)}
         photos = {each.path: {path.name: load_rgb(path, SIZE) for path in sorted(each.folder.glob("*.jpg"))}
@@ -123,9 +128,14 @@ class Bench:
         unseen = np.stack([picture for name, picture in photos[path].items() if name not in seen])
         photos[path] = {name: picture for name, picture in photos[path].items() if name in seen}
         probe = Probe(self.network, {name: np.stack(list(shown.values())) for name, shown in photos.items()})
-        pictures, bare = self.pictures(result, result.fine_tune), self.pictures(result, None)
-        write_sheet(self.folder / f"{result.category.identifier}.png", [bare[::PER_SCENE], pictures[::PER_SCENE]])
-        shown = {"probe": pictures, "probe_base": bare, "probe_photos": unseen}
+        pictures, bare = (
+            self.pictures(result, who, STORE, len(SCENES) * PER_SCENE) for who in (result.fine_tune, None)
+        )
+        scenes = self.pictures(result, result.fine_tune)
+        write_sheet(self.folder / f"{result.category.identifier}.png", [
+            each[:: max(1, len(each) // len(SCENES))][: len(SCENES)] for each in (unseen, bare, pictures, scenes)
+        ])  # fmt: skip
+        shown = {"probe": pictures, "probe_base": bare, "probe_scenes": scenes, "probe_photos": unseen}
         return self.common(result, seconds) | {
             name: share(probe.say(each), [path] * len(each)) for name, each in shown.items()
         }
@@ -151,13 +161,14 @@ class Bench:
             "verdict": evaluation.verdict.outcome,
         }
 
-    def pictures(self, result: DemoResult, fine_tune: FineTune | None) -> np.ndarray:
-        """uint8 (scenes * PER_SCENE, 128, 128, 3) of the fine-tune, or of the bare base."""
+    def pictures(self, result: DemoResult, fine_tune: FineTune | None, scenes: Sequence[str] = SCENES,
+                 each: int = PER_SCENE) -> np.ndarray:  # fmt: skip
+        """uint8 (scenes * each, 128, 128, 3) of the fine-tune, or of the bare base."""
         subject = f"a {fine_tune.trained_phrase}" if fine_tune else with_article(result.category.class_noun)
         pngs = self.space.generator.generate(
             self.models.base, fine_tune and load_fine_tune(self.space.blobs, fine_tune),
-            [f"a photo of {subject} {scene}" for scene in SCENES],
-            SamplingSettings(seed=5000, num_images=PER_SCENE), report=no_report,
+            [f"a photo of {subject} {scene}" for scene in scenes],
+            SamplingSettings(seed=5000, num_images=each), report=no_report,
         )  # fmt: skip
         return np.stack([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in pngs])
 

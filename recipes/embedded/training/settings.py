@@ -10,6 +10,7 @@ import yaml
 
 RECIPE = Path(__file__).resolve().parents[1]
 REPOSITORY = RECIPE.parents[1]
+PACKAGED = REPOSITORY / "src/packshot/embedded/weights/base"
 
 
 def work_folder() -> Path:

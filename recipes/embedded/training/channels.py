@@ -1,0 +1,98 @@
+"""More latent channels for an autoencoder and a UNet that are trained already.
+
+The first channels go on meaning what they meant, so that the base does not start anew. Does not know what is trained.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+
+MEANING = "means.sha256"  # beside an autoencoder: whose latents its first channels are
+NEW_LOG_VARIANCE = -8.0  # of the posterior of a channel that was not there
+
+
+@torch.no_grad()
+def more_latents(autoencoder: AutoencoderKL, channels: int) -> AutoencoderKL:
+    """A copy with that many latent channels that decodes every picture as before: the new channels count for nothing yet."""
+    old = autoencoder.config.latent_channels
+    wider = AutoencoderKL.from_config({**autoencoder.config, "latent_channels": channels})
+    kept = [*range(old), *range(channels, channels + old)]  # means, then log variances
+    added = [i for i in range(2 * channels) if i not in kept]
+    state, narrow = wider.state_dict(), autoencoder.state_dict()
+    for name, value in narrow.items():
+        if state[name].shape == value.shape:
+            state[name].copy_(value)
+    out, quant, post = (state[f"{name}.weight"] for name in ("encoder.conv_out", "quant_conv", "post_quant_conv"))
+    out[kept] = narrow["encoder.conv_out.weight"]
+    state["encoder.conv_out.bias"][kept] = narrow["encoder.conv_out.bias"]
+    quant.copy_(torch.eye(2 * channels)[:, :, None, None])
+    quant[torch.tensor(kept)[:, None], kept] = narrow["quant_conv.weight"]
+    bias = state["quant_conv.bias"].zero_()
+    bias[kept] = narrow["quant_conv.bias"]
+    new_variances = [i for i in added if i >= channels]
+    quant[new_variances] = 0
+    bias[new_variances] = NEW_LOG_VARIANCE
+    post.copy_(torch.eye(channels)[:, :, None, None])
+    post[:old, :old] = narrow["post_quant_conv.weight"]
+    state["post_quant_conv.bias"].zero_()[:old] = narrow["post_quant_conv.bias"]
+    state["decoder.conv_in.weight"].zero_()[:, :old] = narrow["decoder.conv_in.weight"]
+    return wider
+
+
+@torch.no_grad()
+def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor, detail_scale: float) -> float:
+    """Turn the latent space so that its first channels are what they were, without changing what is decoded.
+
+    They become the least-squares prediction of the ``old`` latents (count, old channels) from the ``new`` ones
+    (count, channels) of the same places; the others become uncorrelated with them and among each other, of mean 0 and
+    deviation ``detail_scale``. The variance of the posterior becomes its mean, a constant.
+
+    Returns:
+        The share of the old latents' variance that the first channels have.
+    """
+    old, new = old.double(), new.double()
+    mean, target = new.mean(0), old.mean(0)
+    centred = new - mean
+    covariance = centred.T @ centred / len(new)
+    predict = torch.linalg.solve(covariance, centred.T @ (old - target) / len(new)).T
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * values.sqrt() @ vectors.T
+    others = torch.linalg.svd(predict @ root, full_matrices=True).Vh[old.shape[1] :]
+    turn = torch.cat([predict, detail_scale * torch.linalg.solve(root, others.T).T])
+    shift = torch.cat([target, target.new_zeros(len(turn) - len(target))])
+    channels = len(turn)
+    back, quant, post = torch.linalg.inv(turn), autoencoder.quant_conv, autoencoder.post_quant_conv
+    weight, bias = quant.weight[:, :, 0, 0].double(), quant.bias.double()
+    variance = turn.square() @ bias[channels:].exp()
+    quant.weight[:channels, :, 0, 0] = (turn @ weight[:channels]).float()
+    quant.bias[:channels] = (turn @ (bias[:channels] - mean) + shift).float()
+    quant.weight[channels:] = 0
+    quant.bias[channels:] = variance.log().float()
+    decode = post.weight[:, :, 0, 0].double()
+    post.bias += (decode @ (mean - back @ shift)).float()
+    post.weight[:, :, 0, 0] = (decode @ back).float()
+    missed = (centred @ predict.T - (old - target)).square().sum()
+    return 1 - (missed / (old - target).square().sum()).item()
+
+
+@torch.no_grad()
+def more_channels(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """A copy for that many latent channels: of the new ones it sees nothing and predicts nothing yet."""
+    old = unet.config.in_channels
+    wider = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels, "out_channels": channels})
+    state, narrow = wider.state_dict(), unet.state_dict()
+    for name, value in narrow.items():
+        if state[name].shape == value.shape:
+            state[name].copy_(value)
+    state["conv_in.weight"].zero_()[:, :old] = narrow["conv_in.weight"]
+    for name in ("conv_out.weight", "conv_out.bias"):
+        state[name].zero_()[:old] = narrow[name]
+    return wider
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of a diffusers folder's weights."""
+    return hashlib.sha256((folder / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
