@@ -157,7 +157,7 @@ class FakeGenerator:
         if self.failure:
             raise self.failure
         self.prompts += prompts
-        learnt = json.loads(fine_tune.weights) if fine_tune else {"phrase": None, "base": base.digest}
+        learnt = json.loads(fine_tune.read()) if fine_tune else {"phrase": None, "base": base.digest}
         if learnt["base"] != base.digest:
             raise IncompatibleFineTune("the fine-tune was trained on another base")
         pictures: list[bytes] = []

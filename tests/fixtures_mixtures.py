@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures_families import FLOWS, quick
-from fixtures_pipelines import RESOLUTION, Studio
+from fixtures_pipelines import RESOLUTION, Studio, held
 from PIL import Image
 from torch import Tensor
 
@@ -75,7 +75,7 @@ def as_loaded(studio: Studio, header: WeightsHeader, tensors: dict[str, Tensor])
         code_revision="0.1.0",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return LoadedFineTune(record=record, weights=write_weights(header, tensors))
+    return held(record, write_weights(header, tensors))
 
 
 def every_kind(studio: Studio) -> list[LoadedFineTune | None]:
@@ -144,7 +144,7 @@ def plain(base: Family, request: PictureRequest) -> list[Tensor]:
     """The request's pictures as floats, one after the other, the fine-tune multiplied out into the base's weights."""
     if request.fine_tune is None:
         return _sampled(base, request)
-    with applied(base, *read_weights(request.fine_tune.weights)):
+    with applied(base, *read_weights(request.fine_tune.read())):
         return _sampled(base, request)
 
 
@@ -273,6 +273,6 @@ def _pixels(png: bytes) -> np.ndarray:
 
 def damaged(tuned: LoadedFineTune, **changes: Any) -> LoadedFineTune:
     """The fine-tune with other fields in its header, or ``tensors``."""
-    header, tensors = read_weights(tuned.weights)
+    header, tensors = read_weights(tuned.read())
     tensors = changes.pop("tensors", tensors)
-    return replace(tuned, weights=write_weights(replace(header, **changes), tensors))
+    return held(tuned.record, write_weights(replace(header, **changes), tensors))

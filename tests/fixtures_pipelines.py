@@ -1,5 +1,6 @@
 """Tiny Stable Diffusion pipelines with random weights in the diffusers layout, and what a training on them needs."""
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -212,7 +213,12 @@ def loaded(studio: Studio, of: TrainingTask, weights: bytes) -> LoadedFineTune:
         code_revision="0.1.0",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return LoadedFineTune(record=record, weights=weights)
+    return held(record, weights)
+
+
+def held(record: FineTune, weights: bytes) -> LoadedFineTune:
+    """A fine-tune whose weights are in memory."""
+    return LoadedFineTune(record=record, sha256=hashlib.sha256(weights).hexdigest(), read=lambda: weights)
 
 
 def base_state(studio: Studio) -> dict[str, bytes]:

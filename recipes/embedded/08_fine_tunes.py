@@ -29,6 +29,7 @@ from packshot.domain.presets import parse_config
 from packshot.domain.references import ReferenceImage
 from packshot.domain.training import with_article
 from packshot.embedded import CATALOG_FOLDER
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.demo import (
     DemoCategory,
     DemoModels,
@@ -38,7 +39,6 @@ from packshot.services.demo import (
     sample_categories,
 )
 from packshot.services.evaluation import Suite
-from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import never_stop, no_report
 from packshot.services.models import register_base
 from packshot.settings import Settings
@@ -166,7 +166,7 @@ class Bench:
         """uint8 (scenes * each, 128, 128, 3) of the fine-tune, or of the bare base."""
         subject = f"a {fine_tune.trained_phrase}" if fine_tune else with_article(result.category.class_noun)
         pngs = self.space.generator.generate(
-            self.models.base, fine_tune and load_fine_tune(self.space.blobs, fine_tune),
+            self.models.base, fine_tune and load_fine_tune(self.space.records, self.space.blobs, fine_tune),
             [f"a photo of {subject} {scene}" for scene in scenes],
             SamplingSettings(seed=5000, num_images=each), report=no_report,
         )  # fmt: skip

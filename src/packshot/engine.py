@@ -19,11 +19,11 @@ from packshot.domain.errors import Interrupted
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE
 from packshot.ports import Progress
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.generation import (
     ResolvedPrompt,
     keep_images,
     keep_layout,
-    load_fine_tune,
     new_generation,
     record_at_once,
     resolve_prompt,
@@ -191,7 +191,7 @@ class Engine:
         generation = new_generation(prompt, resolved, sampling, code_revision(), namespace, job_id=None, template=None)
         request = PictureRequest(
             base=resolved.base,
-            fine_tune=load_fine_tune(space.blobs, resolved.fine_tune) if resolved.fine_tune else None,
+            fine_tune=load_fine_tune(space.records, space.blobs, resolved.fine_tune) if resolved.fine_tune else None,
             prompts=(resolved.prompt,),
             sampling=sampling,
             layout=space.blobs.get(sampling.layout) if sampling.layout else None,

@@ -279,10 +279,15 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedFineTune:
-    """A fine-tune with the bytes of its weights, as a generator takes it."""
+    """A fine-tune as a generator takes it: ``read`` gives the bytes of its weights, which have this ``sha256``.
+
+    They are read, and their digest is checked, when they are taken into use; who holds them already does not ask again.
+    ``read`` raises CorruptArtifact where they are not the ones that were published.
+    """
 
     record: FineTune
-    weights: bytes
+    sha256: str
+    read: Callable[[], bytes]
 
 
 class Generator(Protocol):

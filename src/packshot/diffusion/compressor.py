@@ -41,7 +41,7 @@ class DiffusersCompressor:
             InvalidInput: it is no full fine-tune with its own weights, or a difference is too large for 16-bit floats.
             CorruptArtifact, BaseModelRefused: the weights are damaged, or the base cannot be loaded.
         """
-        header, tensors = read_weights(fine_tune.weights)
+        header, tensors = read_weights(fine_tune.read())
         if header.method is not Method.FULL or any(name.endswith(DELTA) for name in tensors):
             raise InvalidInput(
                 f"a {header.method} fine-tune, or one that is compressed, is small already; compress a full one"

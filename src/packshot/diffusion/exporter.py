@@ -39,9 +39,10 @@ class DiffusersExporter:
             CorruptArtifact, BaseModelRefused: the weights are damaged, or the base cannot be loaded.
             WorkspaceUnusable: ``out`` cannot be written.
         """
-        header, tensors = read_weights(fine_tune.weights)
+        weights = fine_tune.read()
+        header, tensors = read_weights(weights)
         if form is ExportFormat.SAFETENSORS:
-            return _write(out, {f"{title}.safetensors": fine_tune.weights})
+            return _write(out, {f"{title}.safetensors": weights})
         if header.method is Method.HYPERNETWORK or (header.method is Method.FULL and form is ExportFormat.KOHYA):
             raise InvalidInput(
                 f"no other tool reads a {header.method} fine-tune in the {form} layout; choose "

@@ -3,7 +3,6 @@
 Knows no method: whether one can stand beside the denoiser is told by the table.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,12 +41,7 @@ class ParsedFineTune:
         return encoders or (bool(self.header.token) and self.header.token in prompt)
 
 
-def key_of(fine_tune: LoadedFineTune) -> str:
-    """What tells its weights from all others."""
-    return hashlib.sha256(fine_tune.weights).hexdigest()
-
-
-def parse(fine_tune: LoadedFineTune, key: str, base: Family, bank: AdapterBank) -> ParsedFineTune:
+def parse(fine_tune: LoadedFineTune, base: Family, bank: AdapterBank) -> ParsedFineTune:
     """Read the file, and see whether its adapters fit the bank.
 
     Raises:
@@ -55,7 +49,7 @@ def parse(fine_tune: LoadedFineTune, key: str, base: Family, bank: AdapterBank) 
         IncompatibleFineTune: names or shapes that the base does not have.
         InvalidConfiguration: the token means something to the base already.
     """
-    header, tensors = read_weights(fine_tune.weights)
+    header, tensors = read_weights(fine_tune.read())
     own = of_denoiser(base, tensors)
     beside = METHODS[header.method].beside
     adapters = beside(base, header, tensors) if beside else None
@@ -65,7 +59,7 @@ def parse(fine_tune: LoadedFineTune, key: str, base: Family, bank: AdapterBank) 
     with read(base, header, text):  # so that damaged rows are refused also where no prompt names the token
         pass
     return ParsedFineTune(
-        key=key,
+        key=fine_tune.sha256,
         header=header,
         text=text,
         adapters=adapters,

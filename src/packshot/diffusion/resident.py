@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from packshot.diffusion.adapters import AdapterBank
-from packshot.diffusion.fine_tunes import ParsedFineTune, check_header, key_of, parse
+from packshot.diffusion.fine_tunes import ParsedFineTune, check_header, parse
 from packshot.diffusion.methods import read
 from packshot.diffusion.pictures import pixels_from_png
 from packshot.diffusion.protocols import Conditioning, Family, LatentDistribution, Sampler
@@ -174,8 +174,7 @@ class Resident:
         loaded = request.fine_tune
         if loaded is None:
             return None
-        key = key_of(loaded)
-        parsed = self.fine_tunes.get(key, lambda: parse(loaded, key, base, self.bank))
+        parsed = self.fine_tunes.get(loaded.sha256, lambda: parse(loaded, base, self.bank))
         check_header(parsed.header, request.base, loaded.record)
         return parsed
 

@@ -41,6 +41,7 @@ PackshotError
 ├── JudgeUnusable                not a loadable embedder or CLIP model
 ├── IncompatibleFineTune         an adapter that was trained on another base
 ├── CorruptArtifact              stored bytes do not match their digest
+│   └── FineTuneQuarantined      those of a fine-tune, which is out of service now
 ├── GateNotPassed                the verdict of a fine-tune forbids what was asked
 ├── NothingServing               a category has no promoted fine-tune, or no earlier one to roll back to
 ├── CredentialsUnusable          the key, certificates or trusted roots of signed pictures are of no use
@@ -245,6 +246,10 @@ class IncompatibleFineTune(PackshotError):
 
 class CorruptArtifact(PackshotError):
     """Stored bytes do not match their digest."""
+
+
+class FineTuneQuarantined(CorruptArtifact):
+    """The stored weights of a fine-tune are damaged or gone; it was taken out of service."""
 
 
 class GateNotPassed(PackshotError):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 
 from packshot.domain.errors import NothingServing
 from packshot.domain.training import Method
@@ -114,12 +115,14 @@ class AliasAction(StrEnum):
 
     PROMOTE = "promote"
     ROLLBACK = "rollback"
+    QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AliasEvent:
-    """The ``serving`` alias of a category moved to a fine-tune. Events are only ever appended.
+    """The ``serving`` alias of a category moved to a fine-tune, or away from a damaged one. Events are only appended.
 
+    ``fine_tune_id`` serves from then on; where the action is ``quarantine`` it does not serve, until it is promoted again.
     ``number`` counts the events of a category from 1; the highest one decides.
     """
 
@@ -134,8 +137,15 @@ class AliasEvent:
 
 def serving(events: Iterable[AliasEvent]) -> str | None:
     """The id of the fine-tune that serves a category with these alias events, or None."""
-    newest = max(events, key=lambda event: event.number, default=None)
-    return newest.fine_tune_id if newest else None
+    stack = _stack(events)
+    return stack[-1] if stack else None
+
+
+def is_quarantined(fine_tune_id: str, events: Iterable[AliasEvent]) -> bool:
+    """Whether the last of these alias events about a fine-tune says that it is damaged."""
+    about = [event for event in events if event.fine_tune_id == fine_tune_id]
+    newest = max(about, key=lambda event: event.number, default=None)
+    return newest is not None and newest.action is AliasAction.QUARANTINE
 
 
 def rollback_target(events: Sequence[AliasEvent], category_path: str) -> str:
@@ -146,13 +156,22 @@ def rollback_target(events: Sequence[AliasEvent], category_path: str) -> str:
     Raises:
         NothingServing: nothing was promoted, or nothing before the current one.
     """
-    stack: list[str] = []
-    for event in sorted(events, key=lambda event: event.number):
-        if event.action is AliasAction.ROLLBACK:
-            stack.pop()
-        elif stack[-1:] != [event.fine_tune_id]:
-            stack.append(event.fine_tune_id)
+    stack = _stack(events)
     if len(stack) < 2:
         state = "serves its first version" if stack else "serves nothing yet"
         raise NothingServing(f"{category_path} {state}; there is no earlier one to roll back to")
     return stack[-2]
+
+
+def _stack(events: Iterable[AliasEvent]) -> list[str]:
+    """The ids of what serves, last, and of what a rollback would bring back, without what is quarantined."""
+    stack: list[str] = []
+    for event in sorted(events, key=lambda event: event.number):
+        if event.action is AliasAction.ROLLBACK:
+            stack.pop()
+        elif event.action is AliasAction.QUARANTINE:
+            sound = [each for each in stack if each != event.fine_tune_id]
+            stack = [each for each, _ in groupby(sound)]
+        elif stack[-1:] != [event.fine_tune_id]:
+            stack.append(event.fine_tune_id)
+    return stack

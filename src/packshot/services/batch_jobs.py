@@ -64,7 +64,7 @@ def _make(
     assert state.generation
     try:
         resolved = resolved_again(records, state.generation)
-        images = make_images(blobs, generator, state.generation, resolved, report, inscribe, numbers=portion)
+        images = make_images(records, blobs, generator, state.generation, resolved, report, inscribe, numbers=portion)
     except NOT_OF_THE_ITEM:
         raise
     except PackshotError as error:

@@ -5,8 +5,8 @@ from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.training import MixedPrecision
 from packshot.ports import Blobs, Compressor, Records
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import new_id, now
-from packshot.services.generation import load_fine_tune
 from packshot.services.json_text import to_json
 from packshot.services.models import next_version
 from packshot.services.training import WEIGHTS
@@ -35,7 +35,7 @@ def compress_fine_tune(
     """
     check_in_use(records.get(Category, fine_tune.category_id))
     base = records.get(BaseModelRef, fine_tune.base_id)
-    made = compressor.compress(base, load_fine_tune(blobs, fine_tune), rank=rank, delta=delta)
+    made = compressor.compress(base, load_fine_tune(records, blobs, fine_tune), rank=rank, delta=delta)
     report = {
         "storage": f"rank {rank}" if delta is MixedPrecision.NO else f"{delta} delta",
         "relative_error": made.relative_error,

@@ -28,8 +28,8 @@ from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import class_prompt, with_article
 from packshot.imaging.sheets import Row, comparison_sheet
 from packshot.ports import Blobs, Fence, Generator, Judge, LoadedFineTune, Progress, Records
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import new_id, now
-from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import ReportProgress, no_report
 from packshot.services.json_text import to_json
 from packshot.services.models import training_run_of
@@ -109,7 +109,7 @@ def evaluate(
     base = records.get(BaseModelRef, fine_tune.base_id)
     photos = _photos(records, blobs, judge, _compared_with(records, fine_tune, category))
     make = _maker(generator, judge, base, category, suite, report)
-    tuned = make(load_fine_tune(blobs, fine_tune), fine_tune.trained_phrase)
+    tuned = make(load_fine_tune(records, blobs, fine_tune), fine_tune.trained_phrase)
     bare = make(None, category.class_noun)
     rivals = _rivals(records, blobs, judge, category) or {f"(generic {category.class_noun})": bare.class_embeddings}
     centroids = {name: centroid(embeddings) for name, embeddings in rivals.items()}

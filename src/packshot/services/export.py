@@ -5,7 +5,7 @@ from pathlib import Path
 from packshot.domain.catalog import Category
 from packshot.domain.models import BaseModelRef, ExportFormat, FineTune
 from packshot.ports import Blobs, Exporter, Records
-from packshot.services.generation import load_fine_tune
+from packshot.services.artifacts import load_fine_tune
 
 
 def export_fine_tune(
@@ -21,4 +21,4 @@ def export_fine_tune(
     category = records.get(Category, fine_tune.category_id)
     title = f"{category.path.replace('/', '-')}-v{fine_tune.version}"
     base = records.get(BaseModelRef, fine_tune.base_id)
-    return exporter.export(base, load_fine_tune(blobs, fine_tune), form, title, out)
+    return exporter.export(base, load_fine_tune(records, blobs, fine_tune), form, title, out)

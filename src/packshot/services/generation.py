@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
-from packshot.domain.errors import Interrupted, InvalidPrompt
+from packshot.domain.errors import FineTuneQuarantined, Interrupted, InvalidPrompt
 from packshot.domain.generation import (
     GeneratedImage,
     Generation,
@@ -20,7 +20,8 @@ from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
 from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
-from packshot.ports import Blobs, Generator, LoadedFineTune, Progress, Records
+from packshot.ports import Blobs, Generator, Progress, Records
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import categories_meant, new_id, now
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
@@ -94,15 +95,6 @@ def _resolve_for(
     return ResolvedPrompt(prompt=rewritten, base=records.get(BaseModelRef, chosen.base_id), fine_tune=chosen)
 
 
-def load_fine_tune(blobs: Blobs, fine_tune: FineTune) -> LoadedFineTune:
-    """``fine_tune`` with its weights, whose digest is checked on the way.
-
-    Raises:
-        CorruptArtifact: the stored bytes are not the ones that were published.
-    """
-    return LoadedFineTune(record=fine_tune, weights=blobs.get(fine_tune.artifact(WEIGHTS).sha256))
-
-
 def generate(
     records: Records,
     blobs: Blobs,
@@ -121,18 +113,28 @@ def generate(
 ) -> tuple[Generation, list[GeneratedImage]]:
     """Answer ``prompt`` and record every picture with its lineage; ``template`` is what it was rendered from.
 
+    Where the serving version turns out to be damaged, the one before it answers.
+
     Raises:
         InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
         IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
     """
-    resolved = resolve_prompt(
-        records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
-    )
-    generation = new_generation(prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template)
-    started = time.monotonic()
-    images = make_images(blobs, generator, generation, resolved, report, inscribe)
-    record_at_once(records, generation, resolved, images, time.monotonic() - started)
-    return generation, images
+    while True:
+        resolved = resolve_prompt(
+            records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
+        )
+        generation = new_generation(
+            prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template
+        )
+        started = time.monotonic()
+        try:
+            images = make_images(records, blobs, generator, generation, resolved, report, inscribe)
+        except FineTuneQuarantined:
+            if fine_tune:
+                raise
+        else:
+            record_at_once(records, generation, resolved, images, time.monotonic() - started)
+            return generation, images
 
 
 def record_at_once(
@@ -215,7 +217,7 @@ def run_generation(
         if stop():
             raise Interrupted(f"stopped after step {progress.step} of {progress.num_steps}")
 
-    images = make_images(blobs, generator, generation, resolved, checked, inscribe)
+    images = make_images(records, blobs, generator, generation, resolved, checked, inscribe)
     with records.transaction(fence=(job.id, job.attempt)):
         records.add(*images)
     return images
@@ -258,6 +260,7 @@ def resolved_again(records: Records, generation: Generation) -> ResolvedPrompt:
 
 
 def make_images(
+    records: Records,
     blobs: Blobs,
     generator: Generator,
     generation: Generation,
@@ -274,7 +277,7 @@ def make_images(
     """
     wanted = range(generation.sampling.num_images) if numbers is None else numbers
     sampling = replace(generation.sampling, seed=generation.sampling.seed + wanted.start, num_images=len(wanted))
-    loaded = load_fine_tune(blobs, resolved.fine_tune) if resolved.fine_tune else None
+    loaded = load_fine_tune(records, blobs, resolved.fine_tune) if resolved.fine_tune else None
     pngs = generator.generate(
         resolved.base,
         loaded,

@@ -171,7 +171,7 @@ def promote(records: Records, fine_tune: FineTune, *, reason: str = "") -> Alias
                 f"{_objection(f'{category.path}@{fine_tune.version}', verdict)}; "
                 "to promote it all the same, say why with --reason TEXT"
             )
-        return _append_event(records, fine_tune.category_id, fine_tune.id, AliasAction.PROMOTE, reason)
+        return append_event(records, fine_tune.category_id, fine_tune.id, AliasAction.PROMOTE, reason)
 
 
 def _objection(name: str, verdict: Verdict | None) -> str:
@@ -195,12 +195,11 @@ def roll_back(records: Records, category: Category, *, reason: str = "") -> Alia
     with records.transaction():
         events = records.find(AliasEvent, category_id=category.id)
         target = rollback_target(events, category.path)
-        return _append_event(records, category.id, target, AliasAction.ROLLBACK, reason)
+        return append_event(records, category.id, target, AliasAction.ROLLBACK, reason)
 
 
-def _append_event(
-    records: Records, category_id: str, fine_tune_id: str, action: AliasAction, reason: str
-) -> AliasEvent:
+def append_event(records: Records, category_id: str, fine_tune_id: str, action: AliasAction, reason: str) -> AliasEvent:
+    """Record the next alias event of a category; only inside a transaction is its number still free."""
     event = AliasEvent(
         id=new_id("ale"),
         category_id=category_id,
@@ -218,9 +217,15 @@ def serving_fine_tune(records: Records, category: Category) -> FineTune:
     """The fine-tune that serves ``category``.
 
     Raises:
-        NothingServing: none was promoted.
+        NothingServing: none was promoted, or all that were are quarantined.
     """
-    served = serving(records.find(AliasEvent, category_id=category.id))
+    events = records.find(AliasEvent, category_id=category.id)
+    served = serving(events)
+    if served is None and events:
+        raise NothingServing(
+            f"the weights of every version of {category.path} that was promoted are damaged: {events[-1].reason}; "
+            f"then: packshot promote {category.path}@VERSION"
+        )
     if served is None:
         raise NothingServing(
             f"{category.path} serves no fine-tune yet; train one with: packshot train {category.path}, "

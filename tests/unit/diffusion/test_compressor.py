@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from fixtures_families import FAMILIES, quick
-from fixtures_pipelines import PHRASE, Studio, base_state, loaded, silent, task, train
+from fixtures_pipelines import PHRASE, Studio, base_state, held, loaded, silent, task, train
 
 from packshot.diffusion.compressor import DiffusersCompressor
 from packshot.diffusion.methods import applied
@@ -13,7 +13,6 @@ from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import InvalidInput
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.training import Method, MixedPrecision
-from packshot.ports import LoadedFineTune
 
 SAMPLING = SamplingSettings(seed=3, num_images=1, inference_steps=2, guidance_scale=3.0)
 NO = MixedPrecision.NO
@@ -29,11 +28,11 @@ def test_a_difference_adds_up_to_the_bit_and_an_adapter_nears_it(
     tuned = loaded(studio, of, train(studio, of).files["weights.safetensors"])
     compressor = DiffusersCompressor(studio.bases)
     before = base_state(studio)
-    _, whole = read_weights(tuned.weights)
+    _, whole = read_weights(tuned.read())
     for precision, floats in ((MixedPrecision.BF16, torch.bfloat16), (MixedPrecision.FP16, torch.float16)):
         small = compressor.compress(studio.base, tuned, rank=1, delta=precision)
         assert small.method is Method.FULL
-        assert len(small.weights) < 0.75 * len(tuned.weights)
+        assert len(small.weights) < 0.75 * len(tuned.read())
         assert 0 < small.relative_error < 2**-8
         header, tensors = read_weights(small.weights)
         with studio.bases.borrow(studio.base) as base:
@@ -42,7 +41,7 @@ def test_a_difference_adds_up_to_the_bit_and_an_adapter_nears_it(
                 for name, each in base.denoiser.named_parameters():
                     change = (whole[f"{base.prefix}.{name}"] - own[name]).to(floats)
                     assert torch.equal(each, own[name] + change.float())
-        served = LoadedFineTune(record=tuned.record, weights=small.weights)
+        served = held(tuned.record, small.weights)
         assert studio.generator.generate(studio.base, served, [f"a {PHRASE}"], SAMPLING, report=silent)
         with pytest.raises(InvalidInput, match="is small already"):
             compressor.compress(studio.base, served, rank=1, delta=precision)

@@ -24,7 +24,7 @@ from fixtures_mixtures import (
     plain,
     prompt_for,
 )
-from fixtures_pipelines import RESOLUTION, Studio, base_state, png, silent
+from fixtures_pipelines import RESOLUTION, Studio, base_state, held, png, silent
 from PIL import Image
 from safetensors.torch import load
 
@@ -120,7 +120,7 @@ def test_a_mixed_batch_of_adapters_equals_the_plain_pipelines_one_by_one(
     for ticket, each in zip(tickets, tuned, strict=True):
         pipeline = plain_pipeline(studio.folder, family)
         with studio.bases.borrow(studio.base) as base:
-            (published,) = to_diffusers(base, *read_weights(each.weights)).values()
+            (published,) = to_diffusers(base, *read_weights(each.read())).values()
         pipeline.load_lora_weights(load(published))
         latents = torch.randn(
             (1, 4, RESOLUTION // 2, RESOLUTION // 2),
@@ -132,7 +132,7 @@ def test_a_mixed_batch_of_adapters_equals_the_plain_pipelines_one_by_one(
 
 
 def _without_token(tuned: LoadedFineTune) -> LoadedFineTune:
-    _, tensors = read_weights(tuned.weights)
+    _, tensors = read_weights(tuned.read())
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith("token.")}
     return replace(damaged(tuned, tensors=own, token=""), record=replace(tuned.record, token=""))
 
@@ -237,11 +237,11 @@ def test_what_one_request_brings_on_itself_ends_it_alone(
     studio: Studio, kinds: dict[str, list[LoadedFineTune | None]]
 ) -> None:
     lora = next(each for each in kinds["stable-diffusion"] if each and each.record.method is Method.LORA)
-    _, tensors = read_weights(lora.weights)
+    _, tensors = read_weights(lora.read())
     broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items() if "lora_B" in name}
     cut = {name: tensor for name, tensor in tensors.items() if "lora_B" not in name}
     bad: list[tuple[PictureRequest, type[PackshotError]]] = [
-        (request_of(studio, replace(lora, weights=lora.weights[:-9])), CorruptArtifact),
+        (request_of(studio, held(lora.record, lora.read()[:-9])), CorruptArtifact),
         (request_of(studio, damaged(lora, base_digest="0" * 64)), IncompatibleFineTune),
         (request_of(studio, damaged(lora, tensors=cut)), IncompatibleFineTune),
         (request_of(studio, damaged(lora, tensors=tensors | broken)), SamplingFailed),

@@ -14,6 +14,7 @@ from fixtures_pipelines import (
     TOKEN,
     Studio,
     base_state,
+    held,
     loaded,
     png,
     save_pipeline,
@@ -165,7 +166,7 @@ def test_one_fine_tunes_token_means_nothing_to_another(studio: Studio, cachedir:
     for token in (mine, other):
         of = task(studio, tmp_path / token, config=replace(QUICK, seed=len(tuned)), token=token, cachedir=cachedir)
         tuned[token] = loaded(studio, of, train(studio, of).files["weights.safetensors"])
-    rows = [load(each.weights)["token.text_encoder"] for each in tuned.values()]
+    rows = [load(each.read())["token.text_encoder"] for each in tuned.values()]
     assert not torch.equal(*rows)
     with studio.bases.borrow(studio.base) as base:
         bare = base.encode_prompts([mine])["hidden_states"]
@@ -186,12 +187,12 @@ def test_a_fine_tune_of_another_base_is_refused(fine_tune: LoadedFineTune, tmp_p
 def test_damaged_weights_are_refused(damage: str, fine_tune: LoadedFineTune, studio: Studio) -> None:
     data = {
         "empty": b"",
-        "truncated": fine_tune.weights[:-10],
-        "header": b"\xff" * 8 + fine_tune.weights[8:],
+        "truncated": fine_tune.read()[:-10],
+        "header": b"\xff" * 8 + fine_tune.read()[8:],
         "foreign": save({"unet.x.lora_A.weight": torch.zeros(2, 2)}, metadata={"format": "pt"}),
     }[damage]
     with pytest.raises(CorruptArtifact):
-        generate(studio, ["an apple"], fine_tune=replace(fine_tune, weights=data))
+        generate(studio, ["an apple"], fine_tune=held(fine_tune.record, data))
 
 
 @pytest.mark.parametrize("tuned", [False, True])
@@ -209,7 +210,7 @@ def test_pictures_equal_those_of_the_diffusers_pipeline(
     if tuned:
         of = task(studio, tmp_path, config=replace(QUICK, learning_rate=1e-2), method=Method.PIVOTAL, cachedir=cachedir)
         fine_tune = loaded(studio, of, train(studio, of).files["weights.safetensors"])
-        tensors = load(fine_tune.weights)
+        tensors = load(fine_tune.read())
         row = tensors.pop("token.text_encoder")
         pipeline.load_lora_weights(tensors)
         pipeline.tokenizer.add_tokens([TOKEN])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fixtures_families import FAMILIES, quick
-from fixtures_pipelines import PHRASE, TOKEN, Studio, base_state, loaded, save_pipeline, silent, task, train
+from fixtures_pipelines import PHRASE, TOKEN, Studio, base_state, held, loaded, save_pipeline, silent, task, train
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def tensors_of(weights: bytes) -> dict[str, Tensor]:
 
 def pictures(of_family: Studio, like: LoadedFineTune, taken: ImportedWeights, prompt: str = "") -> list[bytes]:
     record = replace(like.record, method=taken.method, token=taken.token, trained_phrase=taken.trained_phrase)
-    served = LoadedFineTune(record=record, weights=taken.weights)
+    served = held(record, taken.weights)
     prompt = prompt or f"a {taken.trained_phrase} on grass"
     return of_family.generator.generate(of_family.base, served, [prompt], SAMPLING, report=silent)
 
@@ -88,7 +88,7 @@ def test_an_export_comes_back_bit_by_bit_and_makes_the_same_picture(
     written = export(of_family, tuned, form, tmp_path / "out")
     before = base_state(of_family)
     taken = take_in(of_family, *written)
-    assert taken.weights == tuned.weights
+    assert taken.weights == tuned.read()
     assert (taken.layout, taken.method, taken.token, taken.trained_phrase) == (form, changes["method"], TOKEN, PHRASE)
     assert base_state(of_family) == before
     prompt = f"a {PHRASE} on grass"
@@ -107,7 +107,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], **headers: str) -> Path:
 
 
 def adapters_of(tuned: LoadedFineTune) -> dict[str, Tensor]:
-    return {name: each for name, each in tensors_of(tuned.weights).items() if not name.startswith("token.")}
+    return {name: each for name, each in tensors_of(tuned.read()).items() if not name.startswith("token.")}
 
 
 def peft_names(name: str) -> str:
@@ -220,10 +220,7 @@ def test_foreign_words_are_read_with_the_vocabulary_of_the_base(
     assert pictures(studio, sd_lora, taken, "a pear apple") != bare
     again = DiffusersExporter(studio.bases).export(
         studio.base,
-        LoadedFineTune(
-            record=replace(sd_lora.record, method=Method.LORA, token="", trained_phrase="pear apple"),
-            weights=taken.weights,
-        ),
+        held(replace(sd_lora.record, method=Method.LORA, token="", trained_phrase="pear apple"), taken.weights),
         KOHYA,
         TITLE,
         tmp_path / "out",

@@ -36,7 +36,7 @@ def export(of_family: Studio, tuned: LoadedFineTune, form: ExportFormat, out: Pa
 
 
 def our_pictures(of_family: Studio, tuned: LoadedFineTune, latents: Tensor) -> Tensor:
-    header, tensors = read_weights(tuned.weights)
+    header, tensors = read_weights(tuned.read())
     with of_family.bases.borrow(of_family.base) as base, torch.no_grad(), base.with_token(TOKEN, token_rows(tensors)):
         take_out = METHODS[header.method].apply(base, header, tensors)
         try:
@@ -185,7 +185,7 @@ def test_the_kohya_layout_keeps_every_weight(
     family = of_family.base.family
     tuned = fine_tune(of_family, tmp_path / "run", cachedir, targets=targets, use_dora=dora, train_text_encoder=True)
     adapters, token = export(of_family, tuned, ExportFormat.KOHYA, tmp_path / "out")
-    _, tensors = read_weights(tuned.weights)
+    _, tensors = read_weights(tuned.read())
     theirs = load_file(adapters)
     mine = deltas(tensors, ".lora_A.weight", ".lora_B.weight")
     found = deltas(theirs, ".lora_down.weight", ".lora_up.weight")
@@ -246,8 +246,8 @@ def test_the_headers_say_what_it_is_and_what_it_answers_to(of_family: Studio, ca
 def test_the_stored_file_is_exported_as_it_is(of_family: Studio, cachedir: Path, tmp_path: Path) -> None:
     tuned = fine_tune(of_family, tmp_path / "run", cachedir, method=Method.HYPERNETWORK)
     (path,) = export(of_family, tuned, ExportFormat.SAFETENSORS, tmp_path / "out")
-    assert path.read_bytes() == tuned.weights
-    assert load(tuned.weights)
+    assert path.read_bytes() == tuned.read()
+    assert load(tuned.read())
 
 
 @pytest.mark.parametrize(

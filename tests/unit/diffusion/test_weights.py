@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures_pipelines import PHRASE, QUICK, TOKEN, Studio, base_state, loaded, silent, task, train
+from fixtures_pipelines import PHRASE, QUICK, TOKEN, Studio, base_state, held, loaded, silent, task, train
 from peft import set_peft_model_state_dict
 from safetensors.torch import load
 from torch import Tensor
@@ -100,14 +100,14 @@ def test_peft_reads_the_adapters(targets: Targets, studio: Studio, cachedir: Pat
 def test_a_flipped_bit_in_the_header_is_a_typed_error_or_harmless(fine_tune: LoadedFineTune, studio: Studio) -> None:
     """No foreign exception, and the base stays whole. Flips in the tensors' numbers are for the blob's digest to find."""
     before = base_state(studio)
-    header_end = 8 + int.from_bytes(fine_tune.weights[:8], "little")
+    header_end = 8 + int.from_bytes(fine_tune.read()[:8], "little")
     refused = 0
     positions = range(0, header_end, 29)
     for number, at in enumerate(positions):
-        damaged = bytearray(fine_tune.weights)
+        damaged = bytearray(fine_tune.read())
         damaged[at] ^= 1 << number % 7
         try:
-            generate(studio, replace(fine_tune, weights=bytes(damaged)))
+            generate(studio, held(fine_tune.record, bytes(damaged)))
         except (CorruptArtifact, IncompatibleFineTune):
             refused += 1
     assert refused > 0.75 * len(positions)
@@ -153,7 +153,7 @@ def damage(data: bytes, how: str) -> bytes:
 def test_weights_that_do_not_fit_are_refused(how: str, fine_tune: LoadedFineTune, studio: Studio) -> None:
     before = base_state(studio)
     with pytest.raises(IncompatibleFineTune):
-        generate(studio, replace(fine_tune, weights=damage(fine_tune.weights, how)))
+        generate(studio, held(fine_tune.record, damage(fine_tune.read(), how)))
     assert base_state(studio) == before
 
 
@@ -161,10 +161,10 @@ def test_weights_that_do_not_fit_are_refused(how: str, fine_tune: LoadedFineTune
 def test_a_header_that_makes_no_sense_is_refused(
     change: dict[str, object], fine_tune: LoadedFineTune, studio: Studio
 ) -> None:
-    header, tensors = read_weights(fine_tune.weights)
+    header, tensors = read_weights(fine_tune.read())
     data = write_weights(replace(header, **change), tensors)  # type: ignore[arg-type]
     with pytest.raises(CorruptArtifact):
-        generate(studio, replace(fine_tune, weights=data))
+        generate(studio, held(fine_tune.record, data))
 
 
 @pytest.mark.parametrize("change", [{"method": Method.LORA}, {"token": "<other>"}, {"trained_phrase": "<other> pear"}])

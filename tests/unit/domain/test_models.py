@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packshot.domain.errors import NothingServing
-from packshot.domain.models import AliasAction, AliasEvent, rollback_target, serving
+from packshot.domain.models import AliasAction, AliasEvent, is_quarantined, rollback_target, serving
 
 VERSIONS = ("ft_a", "ft_b", "ft_c")
 
@@ -68,6 +68,35 @@ def test_the_order_of_the_events_is_their_number_not_their_place():
     events = history(["ft_a", "ft_b", "ft_c", None])
     assert serving(reversed(events)) == "ft_b"
     assert rollback_target(list(reversed(events)), "produce/apple") == "ft_a"
+
+
+QUARANTINE = AliasAction.QUARANTINE
+
+
+@pytest.mark.parametrize(
+    ("promoted", "damaged", "serves", "before"),
+    [
+        (["ft_a", "ft_b"], "ft_b", "ft_a", None),
+        (["ft_a", "ft_b", "ft_c"], "ft_b", "ft_c", "ft_a"),
+        (["ft_a", "ft_b", "ft_a"], "ft_b", "ft_a", None),
+        (["ft_a", "ft_b", "ft_c"], "ft_a", "ft_c", "ft_b"),
+        (["ft_a"], "ft_a", None, None),
+    ],
+)
+def test_what_is_quarantined_neither_serves_nor_is_rolled_back_to(promoted, damaged, serves, before):
+    events = history(promoted)
+    assert not is_quarantined(damaged, events)
+    appended(events, QUARANTINE, damaged)
+    assert is_quarantined(damaged, events)
+    assert serving(events) == serves
+    if before:
+        assert rollback_target(events, "produce/apple") == before
+    else:
+        with pytest.raises(NothingServing):
+            rollback_target(events, "produce/apple")
+    appended(events, AliasAction.PROMOTE, damaged)
+    assert not is_quarantined(damaged, events)
+    assert serving(events) == damaged
 
 
 @given(st.lists(st.sampled_from((*VERSIONS, None)), max_size=30))

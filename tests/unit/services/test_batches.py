@@ -159,7 +159,7 @@ def test_damaged_weights_fail_their_category_alone(studio):
     studio.blobs.damage(fine_tune.artifact("weights.safetensors").sha256)
     check_succeeded(work(studio, batch))
     failures = failures_of(items_of(studio.records, batch))
-    assert {(each.category, each.error) for each in failures} == {("produce/apple/fuji", "CorruptArtifact")}
+    assert {(each.category, each.error) for each in failures} == {("produce/apple/fuji", "FineTuneQuarantined")}
     assert len(made(studio, batch)) == 4
 
 

@@ -23,7 +23,7 @@ class FakeExporter:
         self.bases.append(base)
         out.mkdir(exist_ok=True)
         path = out / f"{title}.{form}"
-        path.write_bytes(fine_tune.weights)
+        path.write_bytes(fine_tune.read())
         return [path]
 
 

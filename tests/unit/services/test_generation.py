@@ -5,7 +5,7 @@ import pytest
 from packshot.domain.catalog import Category
 from packshot.domain.errors import (
     CategoryRetired,
-    CorruptArtifact,
+    FineTuneQuarantined,
     IncompatibleFineTune,
     InvalidPrompt,
     NothingServing,
@@ -13,12 +13,14 @@ from packshot.domain.errors import (
 )
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobStatus
-from packshot.domain.models import BaseModelRef
+from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef
 from packshot.imaging.recipe import read_recipe
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import retire_category
+from packshot.services.evaluation import evaluate
 from packshot.services.generation import generate, plan_generation, resolve_prompt
 from packshot.services.jobs import cancel, work_on_one
-from packshot.services.models import lineage_of, promote
+from packshot.services.models import lineage_of, promote, serving_fine_tune
 
 PROMPT = "SKS_fuji_apple on a wooden table"
 SAMPLING = SamplingSettings(seed=7, num_images=3, inference_steps=5, guidance_scale=2.5, negative_prompt="blurred")
@@ -162,11 +164,71 @@ def test_a_prompt_that_cannot_be_resolved_records_nothing_not_even_the_base(spac
     assert list(space.blobs) == []
 
 
-def test_damaged_weights_are_found_out(space, served):
-    space.blobs.damage(served.artifact("weights.safetensors").sha256)
-    with pytest.raises(CorruptArtifact):
-        made(space)
+# damaged weights
+
+
+def damage(space, fine_tune):
+    space.blobs.damage(fine_tune.artifact("weights.safetensors").sha256)
+
+
+def test_where_the_serving_version_is_damaged_the_one_before_it_answers(space, category, served):
+    second = space.fine_tune(category, seed=1)
+    promote(space.records, second, reason="better")
+    damage(space, second)
+    generation, _ = made(space)
+    assert generation.fine_tune_id == served.id
+    assert space.records.find(Generation) == [generation]
+    assert serving_fine_tune(space.records, category) == served
+    event = lineage_of(space.records, "produce/apple/fuji@2").alias_events[-1]
+    assert event.action is AliasAction.QUARANTINE
+    assert "is damaged" in event.reason
+    made(space)
+    assert len(space.records.find(AliasEvent)) == 3
+
+
+def test_a_damaged_version_that_was_asked_for_is_refused_each_time_and_noted_once(space, category, served):
+    second = space.fine_tune(category, seed=1)
+    damage(space, second)
+    for _ in range(2):
+        with pytest.raises(FineTuneQuarantined, match="produce/apple/fuji@2 is out of service"):
+            made(space, fine_tune=second)
     assert space.records.find(Generation) == []
+    assert [each.action for each in space.records.find(AliasEvent)] == ["promote", "quarantine"]
+    assert serving_fine_tune(space.records, category) == served
+
+
+def test_a_queued_request_whose_version_is_damaged_says_so_and_the_next_is_answered(space, category, served):
+    second = space.fine_tune(category, seed=1)
+    promote(space.records, second, reason="better")
+    damage(space, second)
+    plans = [planned(space)]
+    failed = work_on_one(space.records, space.handlers)
+    plans.append(planned(space))
+    done = work_on_one(space.records, space.handlers)
+    assert [each.fine_tune_id for each in plans] == [second.id, served.id]
+    assert (failed.status, done.status) == (JobStatus.FAILED, JobStatus.SUCCEEDED)
+    assert "produce/apple/fuji@2 is out of service until it is promoted again" in failed.message
+
+
+def test_without_a_sound_version_nothing_serves_until_one_is_mended_and_promoted(space, category, served):
+    damage(space, served)
+    with pytest.raises(NothingServing, match="damaged"):
+        made(space)
+    damage(space, served)  # the same bit again
+    promote(space.records, served, reason="restored from the backup")
+    assert made(space)[0].fine_tune_id == served.id
+
+
+@pytest.mark.parametrize("use", ["evaluate", "export"])
+def test_damage_is_found_by_whatever_reads_the_weights(space, category, served, use):
+    damage(space, served)
+    with pytest.raises(FineTuneQuarantined):
+        if use == "evaluate":
+            evaluate(space.records, space.blobs, space.generator, space.judge, served)
+        else:
+            load_fine_tune(space.records, space.blobs, served).read()
+    with pytest.raises(NothingServing):
+        serving_fine_tune(space.records, category)
 
 
 # a category that is asked for by name, beside the prompt
