@@ -24,6 +24,7 @@ from packshot.domain.training_cost import Trial
 from packshot.ports import (
     GroupMember,
     LoadedFineTune,
+    LoadedSubject,
     Progress,
     ScoredTraining,
     Scoring,
@@ -141,6 +142,7 @@ class FakeGenerator:
 
     failure: Exception | None = None
     prompts: list[str] = field(default_factory=list)
+    subjects: list[LoadedSubject] = field(default_factory=list)
 
     def generate(
         self,
@@ -152,10 +154,12 @@ class FakeGenerator:
         report: Callable[[Progress], None],
         caller: str = "",
         layout: bytes | None = None,
+        subjects: Sequence[LoadedSubject] = (),
     ) -> list[bytes]:
         del caller, layout
         if self.failure:
             raise self.failure
+        self.subjects += subjects
         self.prompts += prompts
         learnt = json.loads(fine_tune.read()) if fine_tune else {"phrase": None, "base": base.digest}
         if learnt["base"] != base.digest:

@@ -6,7 +6,7 @@ Every picture is stored and recorded with its lineage, as those of ``packshot ge
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from packshot.bootstrap import Workspace, code_revision, open_workspace
 from packshot.diffusion.tickets import Event, PictureRequest, Preview, Ticket
+from packshot.domain.composition import Box
 from packshot.domain.errors import Interrupted
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE
@@ -24,6 +25,7 @@ from packshot.services.generation import (
     ResolvedPrompt,
     keep_images,
     keep_layout,
+    load_subjects,
     new_generation,
     record_at_once,
     resolve_prompt,
@@ -163,9 +165,12 @@ class Engine:
         base: str = EMBEDDED_BASE,
         namespace: str | None = None,
         layout: bytes | None = None,
+        boxes: Sequence[Box] = (),
         preview_every: int = 0,
     ) -> Pictures:
         """Ask for the pictures of ``prompt``, in which an identifier picks the fine-tune that serves it.
+
+        Several identifiers are composed, each in one of ``boxes``, or in equal columns from left to right.
 
         ``version`` (PATH@VERSION) goes before the serving one; ``base`` answers prompts without an identifier.
         ``layout`` is a picture whose composition is kept, see ``SamplingSettings.strength``. ``preview_every`` is the
@@ -173,7 +178,7 @@ class Engine:
 
         Raises:
             ImageRefused: the layout cannot be read safely.
-            InvalidPrompt, NothingServing: see ``services.generation.resolve_prompt``.
+            InvalidPrompt, InvalidComposition, NothingServing: see ``services.generation.resolve_prompt``.
             QueueFull: as many pictures wait as the engine holds.
             PackshotError: a record, a file or a base cannot be read.
         """
@@ -186,6 +191,7 @@ class Engine:
             prompt,
             bare_base=lambda: register_base(space.records, space.bases.describe(base)),
             fine_tune=fine_tune_at(space.records, version, namespace) if version else None,
+            boxes=boxes,
             namespace=namespace,
         )
         generation = new_generation(prompt, resolved, sampling, code_revision(), namespace, job_id=None, template=None)
@@ -194,6 +200,7 @@ class Engine:
             fine_tune=load_fine_tune(space.records, space.blobs, resolved.fine_tune) if resolved.fine_tune else None,
             prompts=(resolved.prompt,),
             sampling=sampling,
+            subjects=load_subjects(space.records, space.blobs, resolved),
             layout=space.blobs.get(sampling.layout) if sampling.layout else None,
             caller=namespace,
             preview_every=preview_every,

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
+from packshot.domain.composition import Box
 from packshot.domain.evaluation import Embedding, Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
@@ -290,8 +291,17 @@ class LoadedFineTune:
     read: Callable[[], bytes]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadedSubject:
+    """A subject of a composed picture: its fine-tune, the prompt that is about it alone, and where it stands."""
+
+    fine_tune: LoadedFineTune
+    prompt: str
+    box: Box
+
+
 class Generator(Protocol):
-    """Makes pictures with a base, bare or with one fine-tune."""
+    """Makes pictures with a base, bare, with one fine-tune, or with one for each of several subjects."""
 
     def generate(
         self,
@@ -303,14 +313,17 @@ class Generator(Protocol):
         report: Callable[[Progress], None],
         caller: str = "",
         layout: bytes | None = None,
+        subjects: Sequence[LoadedSubject] = (),
     ) -> list[bytes]:
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
 
+        With ``subjects`` there is no fine-tune, and the one prompt is what the bare base reads where no subject stands.
         ``layout`` is the PNG that ``sampling.layout`` names; its middle is taken where it has another shape.
         Callers whose pictures are made at the same time take turns. ``report`` counts denoising steps; what it raises
         ends the call.
 
-        Raises IncompatibleFineTune where base and fine-tune do not belong together.
+        Raises IncompatibleFineTune where base and fine-tune do not belong together, InvalidComposition where a
+        subject's cannot stand beside others.
         """
         ...
 

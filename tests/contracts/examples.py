@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from packshot.domain.access import ApiKey, AuditAction, AuditEntry, Quota, Reply, Scope
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
+from packshot.domain.composition import Box, PlacedSubject
 from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
@@ -244,6 +245,14 @@ GENERATION = Generation(
     created_at=NOW,
 )
 BARE_GENERATION = replace(GENERATION, id="generation-2", fine_tune_id=None, job_id=None, template_id=None)
+COMPOSED_GENERATION = replace(
+    BARE_GENERATION,
+    id="generation-4",
+    subjects=(
+        PlacedSubject(fine_tune_id=FINE_TUNE.id, resolved_prompt="<t> 'apple'", box=Box.of((0, 0.25, 1 / 3, 1))),
+        PlacedSubject(fine_tune_id=FINE_TUNE.id, resolved_prompt="<t> apple", box=Box.of((0.5, 0, 1, 1))),
+    ),
+)
 FOREIGN_GENERATION = replace(
     BARE_GENERATION,
     id="generation-3",
@@ -353,6 +362,7 @@ EVERYTHING: tuple[Record, ...] = (
     FOREIGN_IMAGE,
     BARE_GENERATION,
     FOREIGN_GENERATION,
+    COMPOSED_GENERATION,
     GENERATION,
     TEMPLATE,
     EVALUATION,

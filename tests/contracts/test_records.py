@@ -139,10 +139,18 @@ class RecordsContract:
 
     def test_find_compares_with_none(self, records: Records) -> None:
         records.add(*EVERYTHING)
-        assert records.find(Generation, fine_tune_id=None) == [examples.BARE_GENERATION, examples.FOREIGN_GENERATION]
+        assert records.find(Generation, fine_tune_id=None) == [
+            examples.BARE_GENERATION,
+            examples.FOREIGN_GENERATION,
+            examples.COMPOSED_GENERATION,
+        ]
         assert records.find(Generation, base_id=None) == [examples.FOREIGN_GENERATION]
         assert records.find(GeneratedImage, seed=None) == [examples.FOREIGN_IMAGE]
-        assert records.find(Generation, job_id=None) == [examples.BARE_GENERATION, examples.FOREIGN_GENERATION]
+        assert records.find(Generation, job_id=None) == [
+            examples.BARE_GENERATION,
+            examples.FOREIGN_GENERATION,
+            examples.COMPOSED_GENERATION,
+        ]
         assert records.find(ReferenceImage, refusal=None) == [PLAIN_IMAGE]
 
     def test_find_gives_each_set_its_own_images(self, records: Records) -> None:

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from contracts.examples import (
     BARE_GENERATION,
     CATEGORY,
+    COMPOSED_GENERATION,
     COMPRESSED,
     EVENT,
     EVERYTHING,
@@ -182,7 +183,8 @@ OLDER_GENERATION = replace(GENERATION, template_id=None)
 TRAINED = tuple(
     OLDER_GENERATION if record is GENERATION else record
     for record in EVERYTHING
-    if not isinstance(record, LATER) and record not in (IMPORTED, COMPRESSED, FOREIGN_GENERATION, FOREIGN_IMAGE)
+    if not isinstance(record, LATER)
+    and record not in (IMPORTED, COMPRESSED, COMPOSED_GENERATION, FOREIGN_GENERATION, FOREIGN_IMAGE)
 )
 TO_FINE_TUNES = ("category", "base_model", "job", "reference_image", "reference_set", "training_run", "fine_tune")
 
@@ -219,7 +221,7 @@ def test_older_generations_keep_their_base_and_all_that_points_at_them(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_as_of("0008", file, tmp_path, monkeypatch)
-    foreign = (FOREIGN_GENERATION, FOREIGN_IMAGE)
+    foreign = (FOREIGN_GENERATION, FOREIGN_IMAGE, COMPOSED_GENERATION)
     tables = ("reference_set_member", "template", "generation", "generated_image", "batch", "batch_item", "usage")
     older = tuple(record for record in EVERYTHING if record not in foreign)
     fill_older(file, tmp_path, TO_FINE_TUNES + tables, older)

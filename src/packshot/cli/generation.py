@@ -8,6 +8,7 @@ import typer
 
 from packshot.cli.output import Json, Out, backend, progress_shown, show, write_files
 from packshot.cli.templates import Set, read_variables
+from packshot.domain.composition import read_box
 from packshot.domain.errors import InvalidInput, InvalidVariables
 from packshot.domain.generation import ANY_CATEGORY
 
@@ -50,6 +51,14 @@ def generate(
     ] = None,
     layout: Annotated[Path | None, typer.Option(metavar="PICTURE", help="A picture whose composition is kept.")] = None,
     strength: Annotated[float | None, typer.Option(help="How far from the layout they go: 0 to 1 (0.6).")] = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--box",
+            metavar="LEFT,TOP,RIGHT,BOTTOM",
+            help="Where a subject of the prompt stands, as shares of the picture; once for each, in order of mention.",
+        ),
+    ] = None,
     version: Annotated[str | None, typer.Option(metavar="PATH@VERSION", help="Instead of the serving version.")] = None,
     base: Annotated[
         str | None, typer.Option(help="The base that answers prompts without an identifier (embedded).")
@@ -58,6 +67,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make pictures: the identifier in the prompt picks the fine-tune that serves it.
+
+    Several identifiers are composed, each in its --box, or in equal columns from left to right.
 
     A negative prompt and a size given here go before those of the template.
     """
@@ -81,7 +92,10 @@ def generate(
         request = _request(there, prompt, model, template, version)
         if layout:
             given["layout"] = there.keep_layout(layout)
-        request = replace(request, base=base, variables=variables, settings={"num_images": num_images, **given})
+        placed = [read_box(box) for box in boxes or []]
+        request = replace(
+            request, base=base, boxes=placed, variables=variables, settings={"num_images": num_images, **given}
+        )
         with progress_shown() as report:
             made = there.generate(request, report)
     files = {f"{image.id}.png": png for image, png in zip(made.images, made.pngs, strict=True)}

@@ -179,6 +179,7 @@ class LocalBackend:
                 bare_base=lambda: models.register_base(space.records, space.bases.describe(source)),
                 fine_tune=resolved.fine_tune,
                 category=resolved.category,
+                boxes=resolved.boxes,
                 template=resolved.template,
                 **common,
             )

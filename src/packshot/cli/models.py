@@ -135,6 +135,11 @@ def lineage_text(lineage: "Lineage", source: Mapping[str, Any] | None, compresse
         lines.append(f"model       {lineage.generation.foreign_model.reference}, by another's image API")
     if lineage.base:
         lines.append(f"base        {lineage.base.source}  {lineage.base.family}  digest {lineage.base.digest}")
+    for number, ancestors in enumerate(lineage.subjects):
+        assert lineage.generation
+        placed = lineage.generation.subjects[number]
+        lines += [f"subject {number + 1}   in the box {placed.box}, by the prompt {placed.resolved_prompt!r}"]
+        lines += [f"  {line}" for line in lineage_text(ancestors, None).splitlines()]
     if lineage.reference_set:
         held_out = lineage.reference_set.held_out_ids
         lines.append(f"references  set {lineage.reference_set.version}, digest {lineage.reference_set.digest}")

@@ -128,6 +128,7 @@ class RemoteBackend:
             model=request.model,
             template=request.template,
             variables=request.variables,
+            boxes=[box.edges for box in request.boxes],
             **request.settings,
             **{name: value for name, value in more.items() if value is not None},
         )

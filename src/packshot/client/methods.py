@@ -29,6 +29,7 @@ from packshot.web.job_states import JobState
 from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, EvaluationJob, GenerationJob, Page, References, Training
 
 _line = TypeAdapter(ManifestLine)
+Edges = tuple[float, float, float, float]  # left, top, right and bottom of a box, as shares of the picture
 NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -218,10 +219,14 @@ class Methods:
         model: str = ANY_CATEGORY,
         template: str | None = None,
         variables: Mapping[str, Value] = NO_VARIABLES,
+        boxes: Sequence[Edges] = (),
         **settings: str | int | float,
     ) -> Flow[GenerationJob]:
-        """Queue a request for pictures, by a prompt or a template; ``settings`` are the rest of ``POST /v1/generations``."""
-        body = _request(prompt, model, template, variables, settings)
+        """Queue a request for pictures, by a prompt or a template; ``settings`` are the rest of ``POST /v1/generations``.
+
+        ``boxes`` are where the subjects of a prompt with several identifiers stand, in order of mention.
+        """
+        body = _request(prompt, model, template, variables, boxes, settings)
         return (yield from call(GenerationJob, "POST", "/v1/generations", json=body))
 
     @Method
@@ -249,11 +254,12 @@ class Methods:
         model: str = ANY_CATEGORY,
         template: str | None = None,
         variables: Mapping[str, Value] = NO_VARIABLES,
+        boxes: Sequence[Edges] = (),
         poll_s: float = 0.5,
         **settings: str | int | float,
     ) -> Flow[list[bytes]]:
         """The PNGs that answer a prompt or a template. JobFailed: they could not be made."""
-        body = _request(prompt, model, template, variables, settings)
+        body = _request(prompt, model, template, variables, boxes, settings)
         asked = yield from call(GenerationJob, "POST", "/v1/generations", json=body)
         made = yield from wait(GenerationJob, asked.urls.get, lambda _: None, poll_s)
         pngs: list[bytes] = []
@@ -372,9 +378,17 @@ def _request(
     model: str,
     template: str | None,
     variables: Mapping[str, Value],
+    boxes: Sequence[Edges],
     settings: Mapping[str, str | int | float],
 ) -> dict[str, object]:
-    return {"prompt": prompt, "model": model, "template": template, "variables": dict(variables), **settings}
+    return {
+        "prompt": prompt,
+        "model": model,
+        "template": template,
+        "variables": dict(variables),
+        "boxes": [list(box) for box in boxes],
+        **settings,
+    }
 
 
 def _batch(

@@ -15,13 +15,13 @@ from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.tickets import PHASE, Event, PictureRequest
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef
-from packshot.ports import LoadedFineTune, Progress
+from packshot.ports import LoadedFineTune, LoadedSubject, Progress
 
 REPORT_EVERY_S = 1.0
 
 
 class DiffusersGenerator:
-    """Makes pictures with a base, bare or with one fine-tune, and waits for them; for any number of threads."""
+    """Makes pictures with a base, bare or with fine-tunes, and waits for them; for any number of threads."""
 
     def __init__(self, bases: DiffusersBaseModels, engine: DiffusersEngine) -> None:
         self._bases = bases
@@ -42,9 +42,11 @@ class DiffusersGenerator:
         report: Callable[[Progress], None],
         caller: str = "",
         layout: bytes | None = None,
+        subjects: Sequence[LoadedSubject] = (),
     ) -> list[bytes]:
         """``sampling.num_images`` PNGs per prompt, prompts in order; image i of every prompt has seed + i.
 
+        With ``subjects`` there is no ``fine_tune``, and the one prompt is what the bare base reads where no subject stands.
         A guidance scale of at most 1 means no guidance, as in diffusers. ``report`` counts the steps of all pictures;
         what it raises ends the call, and the pictures leave the batch.
 
@@ -54,6 +56,7 @@ class DiffusersGenerator:
             BaseModelRefused: the base cannot be loaded.
             InvalidInput: more inference steps than the base's noise schedule can be divided into, or a size, a
                 scheduler or a negative prompt that the base cannot take.
+            InvalidComposition: a subject's fine-tune cannot stand beside others.
             SamplingFailed: a picture's numbers were not finite any more.
         """
         request = PictureRequest(
@@ -61,6 +64,7 @@ class DiffusersGenerator:
             fine_tune=fine_tune,
             prompts=tuple(prompts),
             sampling=sampling,
+            subjects=tuple(subjects),
             layout=layout,
             caller=caller,
         )

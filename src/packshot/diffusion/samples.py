@@ -1,7 +1,7 @@
 """One picture on its way: its own latents, scheduler, time step, guidance and adapter. One step of a batch of them.
 
 Knows no queue. A batch is made of the rows of its pictures: two for a guided one (negative prompt, prompt), one for
-any other; no row depends on another.
+any other, and as many for each part of a composed one; no row depends on another.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 from packshot.diffusion.adapters import AdapterBank
 from packshot.diffusion.pictures import png_from_pixels
 from packshot.diffusion.protocols import Conditioning, Family, Sampler
+from packshot.diffusion.regions import APART, Regions
 from packshot.diffusion.tickets import Preview, Ticket
 from packshot.domain.errors import SamplingFailed
 
@@ -21,16 +22,23 @@ PREVIEW_CELLS = 32  # the longer edge of a preview's latents at most
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The base or replica that a picture is sampled with, and its adapter's slot; ``replica`` is that one's key."""
+    """The base or replica that a picture is sampled with, and the slot of each part's adapter.
+
+    ``replica`` is that one's key.
+    """
 
     base: Family
-    slot: int
+    slots: tuple[int, ...]
     replica: str = ""
 
 
 @dataclass(kw_only=True, eq=False)
 class Sample:
-    """Picture ``number`` of ``ticket``. ``latents`` are (1, channels, height, width), ``conditioning`` has a row or two."""
+    """Picture ``number`` of ``ticket``.
+
+    ``latents`` are (1, channels, height, width), ``noise`` is what they began with. ``conditioning`` has a row or two for
+    each part of the picture; a picture without ``regions`` has one part.
+    """
 
     ticket: Ticket
     number: int
@@ -39,11 +47,13 @@ class Sample:
     latents: Tensor
     conditioning: Conditioning
     guidance_scale: float
+    noise: Tensor
+    regions: Regions | None = None
     step: int = 0
 
     @property
     def num_rows(self) -> int:
-        """2 with classifier-free guidance (Ho and Salimans 2022), else 1."""
+        """For each part 2 with classifier-free guidance (Ho and Salimans 2022), else 1."""
         return len(next(iter(self.conditioning.values())))
 
     @property
@@ -60,11 +70,22 @@ class Sample:
         """(1, channels, height, width): the latents as the denoiser wants them."""
         return self.sampler.scale_model_input(self.latents, self.timestep)
 
+    def rows(self) -> Tensor:
+        """(num_rows, channels, height, width): what the denoiser reads in each row."""
+        seen = self.model_input()
+        if self.regions and self.step < APART * len(self.sampler.timesteps):
+            base, timestep = self.place.base, self.timestep.reshape(1).to(self.noise.device)
+            seen = self.regions.apart(seen, base.add_noise(self.regions.backdrop, self.noise, timestep))
+        return seen.repeat_interleave(self.num_rows // len(seen), dim=0)
+
     def advance(self, prediction: Tensor) -> None:
         """Take one step with the denoiser's ``prediction`` for each row; shows a preview where one is due."""
-        if self.num_rows == 2:
-            negative, positive = prediction.chunk(2)
-            prediction = negative + self.guidance_scale * (positive - negative)
+        parts = prediction.unflatten(0, (len(self.place.slots), -1))
+        prediction = parts[:, 0]
+        if parts.shape[1] == 2:
+            prediction = prediction + self.guidance_scale * (parts[:, 1] - prediction)
+        if self.regions:
+            prediction = self.regions.blend(prediction)
         every = self.ticket.request.preview_every
         if every and (self.step + 1) % every == 0 and self.step + 1 < len(self.sampler.timesteps):
             self._show(prediction)
@@ -99,11 +120,16 @@ def predict(samples: Sequence[Sample], bank: AdapterBank) -> list[Tensor]:
     All are of one base and of one shape; neighbours of one slot are cheapest.
     """
     base = samples[0].place.base
-    inputs = torch.cat([sample.model_input().expand(sample.num_rows, -1, -1, -1) for sample in samples])
+    inputs = torch.cat([sample.rows() for sample in samples])
     timesteps = torch.cat([sample.timestep.float().expand(sample.num_rows) for sample in samples])
     names = samples[0].conditioning
     conditioning = {name: torch.cat([sample.conditioning[name] for sample in samples]) for name in names}
-    slots = [sample.place.slot for sample in samples for _ in range(sample.num_rows)]
+    slots = [
+        slot
+        for sample in samples
+        for slot in sample.place.slots
+        for _ in range(sample.num_rows // len(sample.place.slots))
+    ]
     with bank.rows(slots):
         prediction = base.predict(inputs, timesteps.to(base.device), conditioning)
     return list(prediction.split([sample.num_rows for sample in samples]))

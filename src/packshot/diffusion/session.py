@@ -79,14 +79,16 @@ class Session:
 
         Otherwise it could wait for ever.
         """
-        while len(self._running) < self.max_batch:
+        while self._num_parts < self.max_batch:
             entry = self._next()
             if entry is None:
                 return
             assert entry.prepared
             try:
                 prepared = entry.prepared.result()
-                place = self.resident.place(prepared.fine_tune, self.base)
+                if self._running and self._num_parts + len(prepared.fine_tunes) > self.max_batch:
+                    return
+                place = self.resident.place(prepared.fine_tunes, self.base)
             except Exception as error:  # noqa: BLE001 - whatever a request brings on itself ends it alone
                 entry.ticket.fail(error)
                 continue
@@ -95,6 +97,10 @@ class Session:
             self._running.append(sample := self._joined(entry, prepared, place))
             if sample.step:
                 sample.ticket.note(sample.step)  # those that it leaves out
+
+    @property
+    def _num_parts(self) -> int:
+        return sum(len(sample.place.slots) for sample in self._running)
 
     def _next(self) -> Entry[Prepared] | None:
         running: dict[str, int] = {}
@@ -116,7 +122,7 @@ class Session:
         batches: dict[tuple[int, torch.Size], list[Sample]] = {}
         for sample in self._running:
             batches.setdefault((id(sample.place.base), sample.latents.shape), []).append(sample)
-        return [sorted(batch, key=lambda each: each.place.slot) for batch in batches.values()]
+        return [sorted(batch, key=lambda each: each.place.slots) for batch in batches.values()]
 
     def _step(self, batch: Sequence[Sample]) -> None:
         try:

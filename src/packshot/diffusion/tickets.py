@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from packshot.domain.errors import Interrupted
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef
-from packshot.ports import LoadedFineTune, Progress
+from packshot.ports import LoadedFineTune, LoadedSubject, Progress
 
 PHASE = "pictures"
 
@@ -16,17 +16,24 @@ PHASE = "pictures"
 class PictureRequest:
     """``sampling.num_images`` pictures per prompt, prompts in order; image i of every prompt has seed + i.
 
-    ``layout`` is the PNG that they begin from, where ``sampling`` names one. ``caller`` is who takes turns with the others, such as a namespace. ``preview_every`` is the number of steps between
-    previews; 0 = none.
+    With ``subjects`` there is no ``fine_tune``, and the one prompt is what the bare base reads where no subject stands.
+    ``layout`` is the PNG that they begin from, where ``sampling`` names one. ``caller`` is who takes turns with the
+    others, such as a namespace. ``preview_every`` is the number of steps between previews; 0 = none.
     """
 
     base: BaseModelRef
     fine_tune: LoadedFineTune | None
     prompts: tuple[str, ...]
     sampling: SamplingSettings
+    subjects: tuple[LoadedSubject, ...] = ()
     layout: bytes | None = None
     caller: str = ""
     preview_every: int = 0
+
+    def __post_init__(self) -> None:
+        assert not self.subjects or (self.fine_tune is None and len(self.prompts) == 1), (
+            "a composed picture has no other"
+        )
 
     @property
     def num_pictures(self) -> int:

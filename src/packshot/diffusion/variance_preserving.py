@@ -65,7 +65,7 @@ class VariancePreserving:
 
     def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """The latents without noise, as far as the prediction tells."""
-        signal, deviation = self._signal_and_deviation(timesteps.round().long())
+        signal, deviation = self._signal_and_deviation(timesteps)
         if self._prediction_type == "epsilon":
             return (noisy - deviation * prediction) / signal
         return signal * noisy - deviation * prediction
@@ -109,5 +109,5 @@ class VariancePreserving:
         return cast(Any, sampler).add_noise(latents, noise, sampler.timesteps[first : first + 1]), first
 
     def _signal_and_deviation(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        alphas = self._alphas_cumprod[timesteps][:, None, None, None]
+        alphas = self._alphas_cumprod[timesteps.round().long()][:, None, None, None]  # a sampler's may lie between two
         return alphas.sqrt(), (1 - alphas).sqrt()

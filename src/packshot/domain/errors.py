@@ -17,7 +17,8 @@ PackshotError
 │   ├── SchedulerRefused         an unknown scheduler, or one that does not go with what the base predicts
 │   ├── UploadRefused            an unsafe file name, an archive that is no good, too many or too large files
 │   ├── WorkspaceNeeded          a command that works in a workspace of this machine was sent to a server
-│   └── InvalidPrompt            control characters, model tokens, two subjects
+│   ├── InvalidComposition       subjects that cannot stand in one picture: their boxes, number, bases or methods
+│   └── InvalidPrompt            control characters, model tokens, two subjects where one is meant
 │       ├── UnknownIdentifier    names near matches
 │       └── AmbiguousIdentifier  names the candidates
 ├── ImageRefused                 a reference image; carries a typed reason
@@ -124,6 +125,10 @@ class UploadRefused(InvalidInput):
 
 class WorkspaceNeeded(InvalidInput):
     """A command that works in a workspace of this machine alone was asked for on a server."""
+
+
+class InvalidComposition(InvalidInput):
+    """Subjects cannot stand in one picture as asked for: boxes, too many, other bases, a method that cannot mix."""
 
 
 class InvalidPrompt(InvalidInput):

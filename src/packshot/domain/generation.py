@@ -10,6 +10,7 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from packshot.domain.catalog import Category, fold_case, fold_look_alikes, readings
+from packshot.domain.composition import PlacedSubject
 from packshot.domain.errors import (
     AmbiguousIdentifier,
     InvalidInput,
@@ -104,6 +105,9 @@ class Generation:
 
     With a ``job_id`` the pictures are that job's to make, and its state is the request's; without, they are there.
     A prompt that was rendered from a template keeps its ``template_id``.
+
+    A composed picture has ``subjects``, each with its version in its box, and no ``fine_tune_id``: ``resolved_prompt`` is
+    what the bare base reads where no subject stands.
     """
 
     id: str
@@ -117,9 +121,11 @@ class Generation:
     code_revision: str
     job_id: str | None = None
     template_id: str | None = None
+    subjects: tuple[PlacedSubject, ...] = ()
     created_at: datetime
 
     def __post_init__(self) -> None:
+        assert not (self.subjects and self.fine_tune_id), f"{self.id} is composed or of one version"
         assert (self.base_id is None) != (self.foreign_model is None), f"{self.id} must be answered by one model"
 
 
@@ -148,25 +154,35 @@ def identifiers_in(prompt: str) -> list[str]:
     return list(dict.fromkeys(fold_case(found) for found in _IDENTIFIER_LIKE.findall(prompt)))
 
 
-def find_subject(prompt: str, categories: Iterable[Category]) -> Subject | None:
-    """The one category that ``prompt`` names by its identifier, or None when it names none.
+def find_subjects(prompt: str, categories: Iterable[Category]) -> tuple[Subject, ...]:
+    """The categories that ``prompt`` names by their identifiers, each once, in order of mention.
 
     Spelling is compared under case folding and NFKC.
 
     Raises:
         UnknownIdentifier: an identifier-like word that no category answers to.
         AmbiguousIdentifier: it is the beginning of several identifiers.
-        InvalidPrompt: two different identifiers; or as ``check_prompt``.
+        InvalidPrompt: as ``check_prompt``.
     """
     check_prompt(prompt)
     known = {category.identifier: category for category in categories if category.retired_at is None}
-    subjects = [
-        Subject(category=known[_match(spelling, sorted(known))], spelling=spelling)
-        for spelling in _IDENTIFIER_LIKE.findall(prompt)
-    ]
-    names = sorted({subject.category.identifier for subject in subjects})
+    found: dict[str, Subject] = {}
+    for spelling in _IDENTIFIER_LIKE.findall(prompt):
+        name = _match(spelling, sorted(known))
+        found.setdefault(name, Subject(category=known[name], spelling=spelling))
+    return tuple(found.values())
+
+
+def find_subject(prompt: str, categories: Iterable[Category]) -> Subject | None:
+    """The one category that ``prompt`` names, or None when it names none.
+
+    Raises:
+        InvalidPrompt: two different identifiers; or as ``find_subjects``.
+    """
+    subjects = find_subjects(prompt, categories)
+    names = sorted(subject.category.identifier for subject in subjects)
     if len(names) > 1:
-        raise InvalidPrompt(f"the prompt names {len(names)} subjects ({', '.join(names)}); write one per prompt")
+        raise InvalidPrompt(f"the prompt names {len(names)} subjects ({', '.join(names)}); write one of them")
     return subjects[0] if subjects else None
 
 
@@ -181,6 +197,18 @@ def _match(spelling: str, identifiers: Sequence[str]) -> str:
     near = near or longer or get_close_matches(folded, identifiers, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "list the known ones with: packshot category list"
     raise UnknownIdentifier(f"no category answers to {spelling!r}; {hint}")
+
+
+def prompt_about_one(prompt: str, phrase: str) -> str:
+    """What a prompt of several subjects says of each alone, with ``phrase`` for the subject.
+
+    That is what stands before the first identifier and after the last: what stands between tells how they relate.
+
+    >>> prompt_about_one("a photo of sks_fuji_apple next to sks_conference_pear in a basket", "<t> apple")
+    'a photo of <t> apple in a basket'
+    """
+    found = list(_IDENTIFIER_LIKE.finditer(prompt))
+    return f"{prompt[: found[0].start()]}{phrase}{prompt[found[-1].end() :]}"
 
 
 def rewrite_prompt(prompt: str, subject: Subject, phrase: str) -> str:

@@ -150,6 +150,15 @@ def newest_evaluation(records: Records, fine_tune: FineTune) -> Evaluation:
     return found[-1]
 
 
+def embedded_references(records: Records, blobs: Blobs, judge: Judge, category: Category) -> Sequence[Embedding]:
+    """The photos of the category's newest set that a training sees, as the judge sees them.
+
+    Raises:
+        NotFound: nothing was frozen.
+    """
+    return _photos(records, blobs, judge, newest_set(records, category)).training_embeddings
+
+
 def _compared_with(records: Records, fine_tune: FineTune, category: Category) -> ReferenceSet:
     """The set that the fine-tune was trained on; an imported one is compared with the newest."""
     run = training_run_of(records, fine_tune)
@@ -175,10 +184,7 @@ def _rivals(records: Records, blobs: Blobs, judge: Judge, category: Category) ->
         if other.id != category.id and other.retired_at is None and records.find(ReferenceSet, category_id=other.id)
     ]
     same_class = [other for other in others if other.class_noun == category.class_noun]
-    return {
-        other.path: _photos(records, blobs, judge, newest_set(records, other)).training_embeddings
-        for other in same_class or others
-    }
+    return {other.path: embedded_references(records, blobs, judge, other) for other in same_class or others}
 
 
 def _maker(

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
+from packshot.domain.composition import Box
 from packshot.domain.errors import FineTuneQuarantined, Interrupted, InvalidPrompt
 from packshot.domain.generation import (
     GeneratedImage,
     Generation,
     SamplingSettings,
     Subject,
-    find_subject,
+    find_subjects,
     rewrite_prompt,
 )
 from packshot.domain.jobs import Job, JobKind
@@ -20,9 +21,10 @@ from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
 from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
-from packshot.ports import Blobs, Generator, Progress, Records
+from packshot.ports import Blobs, Generator, LoadedSubject, Progress, Records
 from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import categories_meant, new_id, now
+from packshot.services.composition import ResolvedSubject, compose
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
 from packshot.services.training import WEIGHTS
@@ -31,11 +33,12 @@ from packshot.services.usage import usage_at_once
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPrompt:
-    """A prompt as a model reads it, with the models that answer it."""
+    """A prompt as a model reads it, with the models that answer it; several where it has ``subjects``."""
 
     prompt: str
     base: BaseModelRef
     fine_tune: FineTune | None
+    subjects: tuple[ResolvedSubject, ...] = ()
 
 
 def resolve_prompt(
@@ -45,6 +48,7 @@ def resolve_prompt(
     bare_base: Callable[[], BaseModelRef],
     fine_tune: FineTune | None = None,
     category: Category | None = None,
+    boxes: Sequence[Box] = (),
     namespace: str = DEFAULT_NAMESPACE,
 ) -> ResolvedPrompt:
     """Find the category that ``prompt`` names and rewrite the prompt to what its fine-tune was trained with.
@@ -52,15 +56,26 @@ def resolve_prompt(
     The serving version answers, or ``fine_tune`` where it is given. A prompt without an identifier is about
     ``category`` where that is given, and goes to ``bare_base``, which is asked for only then, where it is not.
 
+    Several categories are composed, each in one of ``boxes``; where none are given, in columns from left to right.
+
     Raises:
-        InvalidPrompt: see ``domain.generation.find_subject``; or it names another category than ``category``, or not
+        InvalidPrompt: see ``domain.generation.find_subjects``; or it names another category than ``category``, or not
             that of ``fine_tune``.
+        InvalidComposition: see ``services.composition.compose``.
         NothingServing: the category has no promoted fine-tune.
         CategoryRetired: ``category`` is out of use.
     """
     if category:
         check_in_use(category)
-    subject = find_subject(prompt, categories_meant(records, prompt, namespace))
+    subjects = find_subjects(prompt, categories_meant(records, prompt, namespace))
+    if boxes or len(subjects) > 1:
+        if category and category.id not in [subject.category.id for subject in subjects]:
+            raise InvalidPrompt(
+                f"{category.identifier} was asked for, and is none of the prompt's subjects; write it there"
+            )
+        composed = compose(records, prompt, subjects, boxes, fine_tune)
+        return ResolvedPrompt(prompt=composed.prompt, base=composed.base, fine_tune=None, subjects=composed.subjects)
+    subject = subjects[0] if subjects else None
     if category:
         return _resolve_for(records, category, prompt, subject, fine_tune)
     if fine_tune and (subject is None or subject.category.id != fine_tune.category_id):
@@ -95,6 +110,18 @@ def _resolve_for(
     return ResolvedPrompt(prompt=rewritten, base=records.get(BaseModelRef, chosen.base_id), fine_tune=chosen)
 
 
+def load_subjects(records: Records, blobs: Blobs, resolved: ResolvedPrompt) -> tuple[LoadedSubject, ...]:
+    """The subjects of a composed picture with their weights, as ``load_fine_tune`` gives them."""
+    return tuple(
+        LoadedSubject(
+            fine_tune=load_fine_tune(records, blobs, each.fine_tune),
+            prompt=each.placed.resolved_prompt,
+            box=each.placed.box,
+        )
+        for each in resolved.subjects
+    )
+
+
 def generate(
     records: Records,
     blobs: Blobs,
@@ -106,6 +133,7 @@ def generate(
     code_revision: str,
     fine_tune: FineTune | None = None,
     category: Category | None = None,
+    boxes: Sequence[Box] = (),
     template: Template | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     inscribe: Inscribe = with_recipe,
@@ -116,12 +144,18 @@ def generate(
     Where the serving version turns out to be damaged, the one before it answers.
 
     Raises:
-        InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
+        InvalidPrompt, InvalidComposition, NothingServing, CategoryRetired: as ``resolve_prompt``.
         IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
     """
     while True:
         resolved = resolve_prompt(
-            records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
+            records,
+            prompt,
+            bare_base=bare_base,
+            fine_tune=fine_tune,
+            category=category,
+            boxes=boxes,
+            namespace=namespace,
         )
         generation = new_generation(
             prompt, resolved, sampling, code_revision, namespace, job_id=None, template=template
@@ -158,6 +192,7 @@ def plan_generation(
     code_revision: str,
     fine_tune: FineTune | None = None,
     category: Category | None = None,
+    boxes: Sequence[Box] = (),
     template: Template | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     priority: int = 0,
@@ -167,11 +202,17 @@ def plan_generation(
     ``template`` is what the prompt was rendered from.
 
     Raises:
-        InvalidPrompt, NothingServing, CategoryRetired: as ``resolve_prompt``.
+        InvalidPrompt, InvalidComposition, NothingServing, CategoryRetired: as ``resolve_prompt``.
     """
     with records.transaction():
         resolved = resolve_prompt(
-            records, prompt, bare_base=bare_base, fine_tune=fine_tune, category=category, namespace=namespace
+            records,
+            prompt,
+            bare_base=bare_base,
+            fine_tune=fine_tune,
+            category=category,
+            boxes=boxes,
+            namespace=namespace,
         )
         job_id = new_id("job")
         generation = new_generation(
@@ -245,6 +286,7 @@ def new_generation(
         code_revision=code_revision,
         job_id=job_id,
         template_id=template.id if template else None,
+        subjects=tuple(subject.placed for subject in resolved.subjects),
         created_at=now(),
     )
 
@@ -256,6 +298,10 @@ def resolved_again(records: Records, generation: Generation) -> ResolvedPrompt:
         prompt=generation.resolved_prompt,
         base=records.get(BaseModelRef, generation.base_id),
         fine_tune=records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None,
+        subjects=tuple(
+            ResolvedSubject(placed=placed, fine_tune=records.get(FineTune, placed.fine_tune_id))
+            for placed in generation.subjects
+        ),
     )
 
 
@@ -286,6 +332,7 @@ def make_images(
         report=report,
         caller=generation.namespace,
         layout=blobs.get(sampling.layout) if sampling.layout else None,
+        subjects=load_subjects(records, blobs, resolved),
     )
     return keep_images(blobs, generation, resolved, pngs, inscribe, numbers=wanted)
 
@@ -340,4 +387,12 @@ def _recipe(generation: Generation, resolved: ResolvedPrompt, seed: int) -> dict
         recipe["fine_tune_version"] = resolved.fine_tune.version
         recipe["fine_tune_digest"] = resolved.fine_tune.artifact(WEIGHTS).sha256
         recipe["resolved_prompt"] = generation.resolved_prompt
+    for number, subject in enumerate(resolved.subjects, start=1):
+        recipe |= {
+            "resolved_prompt": generation.resolved_prompt,
+            f"subject_{number}_fine_tune_version": subject.fine_tune.version,
+            f"subject_{number}_fine_tune_digest": subject.fine_tune.artifact(WEIGHTS).sha256,
+            f"subject_{number}_resolved_prompt": subject.placed.resolved_prompt,
+            f"subject_{number}_box": str(subject.placed.box),
+        }
     return recipe

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
@@ -23,7 +23,8 @@ _DIGEST = re.compile(r"[0-9a-f]{4,64}")
 class Lineage:
     """Every ancestor of an image or a fine-tune; None and empty where the line begins later.
 
-    No ``base`` = another's image API made it; the generation says which model.
+    No ``base`` = another's image API made it; the generation says which model. ``subjects`` are the lines of those that a
+    composed picture shows, in its generation's order.
     """
 
     image: GeneratedImage | None
@@ -36,6 +37,7 @@ class Lineage:
     base: BaseModelRef | None
     evaluations: tuple[Evaluation, ...]
     alias_events: tuple[AliasEvent, ...]
+    subjects: "tuple[Lineage, ...]" = ()
 
 
 def register_base(records: Records, described: BaseModelRef) -> BaseModelRef:
@@ -245,7 +247,11 @@ def lineage_of(records: Records, reference: str, namespace: str = DEFAULT_NAMESP
         generation = records.get(Generation, image.generation_id)
         fine_tune = records.get(FineTune, generation.fine_tune_id) if generation.fine_tune_id else None
         base = records.get(BaseModelRef, generation.base_id) if generation.base_id else None
-        return _lineage(records, image, generation, fine_tune, base)
+        subjects = tuple(
+            lineage_of_fine_tune(records, records.get(FineTune, subject.fine_tune_id))
+            for subject in generation.subjects
+        )
+        return replace(_lineage(records, image, generation, fine_tune, base), subjects=subjects)
     return lineage_of_fine_tune(records, fine_tune_at(records, reference, namespace))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
+from packshot.domain.composition import Box
 from packshot.domain.errors import CapabilityMissing, InvalidInput
 from packshot.domain.generation import ANY_CATEGORY, SamplingSettings
 from packshot.domain.models import FineTune, ForeignModel
@@ -22,7 +23,8 @@ class PictureRequest:
     """What a caller writes, and nothing that it leaves out. ``settings`` are fields of SamplingSettings.
 
     ``model`` is ANY_CATEGORY, an identifier, or PROVIDER/NAME. It has a ``prompt``, or a ``template`` with the identifier
-    of its subject as ``model``; ``version`` is one of that category instead of the serving one.
+    of its subject as ``model``; ``version`` is one of that category instead of the serving one. ``boxes`` are where the
+    subjects of a prompt stand, in order of mention.
     """
 
     prompt: str | None = None
@@ -31,6 +33,7 @@ class PictureRequest:
     variables: Mapping[str, Value] = field(default_factory=dict[str, Value])
     version: int | None = None
     base: str | None = None
+    boxes: Sequence[Box] = ()
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -42,6 +45,7 @@ class ResolvedRequest:
     sampling: SamplingSettings
     category: Category | None = None
     fine_tune: FineTune | None = None
+    boxes: tuple[Box, ...] = ()
     template: Template | None = None
     foreign: ForeignModel | None = None
 
@@ -72,7 +76,17 @@ def resolve_request(
     if request.template is None:
         if request.variables:
             raise InvalidInput("variables belong to a template; name one")
-        return ResolvedRequest(prompt=_prompt(request), sampling=sampling, category=category, fine_tune=fine_tune)
+        return ResolvedRequest(
+            prompt=_prompt(request),
+            sampling=sampling,
+            category=category,
+            fine_tune=fine_tune,
+            boxes=tuple(request.boxes),
+        )
+    if request.boxes:
+        raise InvalidInput(
+            "boxes place the subjects of a prompt, and a template has one subject; leave one of them out"
+        )
     if request.prompt is not None or category is None:
         raise InvalidInput(
             "a template makes the prompt from the category that it is about; leave the prompt out, and name the "
@@ -103,6 +117,7 @@ def _foreign(
         "variables": request.variables or None,
         "version": request.version,
         "base": request.base,
+        "boxes": tuple(request.boxes) or None,
     }
     for name, value in ours.items():
         if value is not None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0012"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -271,6 +271,7 @@ generation = Table(
     _text("code_revision"),
     _points_at("job", nullable=True),
     _points_at("template", nullable=True),
+    _text("subjects"),
     _time("created_at"),
 )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from packshot.domain.composition import PlacedSubject
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.generation import ANY_CATEGORY, SamplingSettings
 from packshot.domain.jobs import MAX_PRIORITY, JobStatus
@@ -203,6 +204,13 @@ class NewGeneration(Input):
     scheduler: str = Field(
         default="", description="ddim, euler, dpmsolver++ or flow-match-euler; the base's own if empty."
     )
+    boxes: list[tuple[float, float, float, float]] = Field(
+        default=[],
+        max_length=100,
+        examples=[[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]],
+        description="Where the subjects of a prompt with several identifiers stand, in order of mention: left, top, right, "
+        "bottom, as shares of the picture. Equal columns from left to right if empty.",
+    )
     priority: int = Priority
 
 
@@ -236,6 +244,7 @@ class GenerationJob(BaseModel):
     foreign_model: str | None = Field(description="PROVIDER/NAME where another's image API answers; then no base does.")
     fine_tune_id: str | None
     template_id: str | None
+    subjects: list[PlacedSubject] = Field(description="Those of a composed picture; then no single fine-tune answers.")
     sampling: SamplingSettings
     images: list[ImageLink]
     created_at: datetime

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
+from packshot.domain.composition import Box, PlacedSubject
 from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, ForeignModel, Import, SourceFile
@@ -143,12 +145,13 @@ def evaluation_from_row(row: Row) -> Evaluation:
 
 
 def generation_to_row(generation: Generation) -> Row:
-    """Sampling settings and the model of others become JSON."""
+    """Sampling settings, the model of others and subjects become JSON."""
     foreign = generation.foreign_model
     return {
         **vars(generation),
         "foreign_model": json.dumps(asdict(foreign), sort_keys=True) if foreign else None,
         "sampling": json.dumps(asdict(generation.sampling), sort_keys=True),
+        "subjects": json.dumps([asdict(subject) for subject in generation.subjects], sort_keys=True),
         "created_at": time_to_text(generation.created_at),
     }
 
@@ -167,8 +170,13 @@ def generation_from_row(row: Row) -> Generation:
         code_revision=row["code_revision"],
         job_id=row["job_id"],
         template_id=row["template_id"],
+        subjects=tuple(_subject(values) for values in json.loads(row["subjects"])),
         created_at=text_to_time(row["created_at"]),
     )
+
+
+def _subject(values: dict[str, Any]) -> PlacedSubject:
+    return PlacedSubject(**{**values, "box": Box(**values["box"])})
 
 
 def _foreign_from_text(text: str) -> ForeignModel:

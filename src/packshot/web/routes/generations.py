@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from packshot.bootstrap import code_revision
+from packshot.domain.composition import Box
 from packshot.domain.errors import Conflict
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
@@ -95,12 +96,14 @@ def plan(call: Call, body: NewGeneration) -> Generation:
 
     Raises:
         InvalidInput, NotFound, NothingServing, CategoryRetired: see ``services.generation.plan_generation``.
+        InvalidComposition: boxes or subjects that cannot stand in one picture.
         CapabilityMissing: see ``services.requests.resolve_request``.
         QuotaExceeded: the namespace has too many unfinished jobs.
     """
     request = PictureRequest(
         **body.model_dump(include={"prompt", "model", "template", "variables", "version"}),
         base=body.base if "base" in body.model_fields_set else None,
+        boxes=[Box.of(edges) for edges in body.boxes],
         settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set},
     )
     with call.records.transaction():
@@ -118,6 +121,7 @@ def plan(call: Call, body: NewGeneration) -> Generation:
             bare_base=lambda: registered_base(call.records, body.base),
             fine_tune=resolved.fine_tune,
             category=resolved.category,
+            boxes=resolved.boxes,
             template=resolved.template,
             **common,
         )
@@ -139,6 +143,7 @@ def generation_state(records: Records, generation: Generation) -> GenerationJob:
         foreign_model=generation.foreign_model.reference if generation.foreign_model else None,
         fine_tune_id=generation.fine_tune_id,
         template_id=generation.template_id,
+        subjects=list(generation.subjects),
         sampling=generation.sampling,
         images=[
             ImageLink(
