@@ -1,20 +1,17 @@
 """Fine-tunes of every method without a training, and mixed batches of them beside plain runs, as floats."""
 
-import io
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from threading import Condition
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from fixtures_families import FLOWS, quick
 from fixtures_pipelines import RESOLUTION, Studio, held
-from PIL import Image
 from torch import Tensor
 
 from packshot.diffusion.methods import METHODS, applied
@@ -203,72 +200,23 @@ def random_requests(
     return requests
 
 
-def check_schedules(
-    studio: Studio,
-    kinds: Sequence[LoadedFineTune | None],
-    count: int,
-    seed: int,
-    *,
-    every: Callable[[], None] = lambda: None,
-) -> float:
-    """Sample ``count`` random mixtures; the largest difference of any pixel from the same picture made alone.
+def schedules(studio: Studio, kinds: Sequence[LoadedFineTune | None], seed: int) -> Iterator[tuple[set[Method], float]]:
+    """Sample random mixtures, one after the other without end: the methods in each, and the largest difference of any
+    pixel from the same picture made alone.
 
-    The pictures must come as floats, see ``floats_instead_of_pngs``. ``every`` is called after each mixture.
+    The pictures must come as floats, see ``floats_instead_of_pngs``.
     """
-    largest = 0.0
-    for number in range(count):
+    for number in count():
         chance = random.Random(f"{seed} {number}")
         requests = random_requests(studio, kinds, chance)
         limits = EngineLimits(max_batch=chance.randint(2, 6), adapter_ranks=chance.choice([5, 9, 64]))
+        largest = 0.0
         for ticket in mixed(studio, requests, limits):
             with studio.bases.borrow(studio.base) as base:
                 expected = plain(base, ticket.request)
             for found, alone in zip(ticket.result(0), expected, strict=True):
                 largest = max(largest, (as_floats(found) - alone).abs().max().item())
-        every()
-    return largest
-
-
-def check_churn(studio: Studio, num_categories: int, num_clients: int, num_requests: int) -> int:
-    """Let clients ask for pictures of random categories at once; the largest difference from a serial run, in grey levels.
-
-    Categories are of every method, and more than the engine of ``studio`` has room for.
-    """
-    methods = list(Method)
-    tuned = [fine_tune(studio, methods[number % len(methods)], 100 + number) for number in range(num_categories)]
-    requests = [
-        PictureRequest(
-            base=studio.base,
-            fine_tune=each,
-            prompts=(prompt_for(each),),
-            sampling=SamplingSettings(
-                seed=number, inference_steps=1 + number % 4, guidance_scale=3.0, width=RESOLUTION, height=RESOLUTION
-            ),
-        )
-        for number, each in enumerate(tuned)
-    ]
-    serial = [_pixels(studio.engine.submit(request).result()[0]) for request in requests]
-    assert len({picture.tobytes() for picture in serial}) == num_categories
-
-    def ask(client: int) -> int:
-        chance = random.Random(client)
-        largest = 0
-        for _ in range(num_requests // num_clients):
-            number = chance.randrange(num_categories)
-            ticket = studio.engine.submit(replace(requests[number], caller=str(client)))
-            if chance.random() < 0.1:
-                ticket.cancel()
-                continue
-            found = _pixels(ticket.result()[0])
-            largest = max(largest, int(np.abs(found - serial[number]).max()))
-        return largest
-
-    with ThreadPoolExecutor(num_clients) as clients:
-        return max(clients.map(ask, range(num_clients)))
-
-
-def _pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
+        yield {request.fine_tune.record.method for _, request in requests if request.fine_tune}, largest
 
 
 def damaged(tuned: LoadedFineTune, **changes: Any) -> LoadedFineTune:

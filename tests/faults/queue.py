@@ -1,5 +1,6 @@
 """Fault tests 5, 6, 7 and 25: dead workers, many processes at one queue and at one identifier, a flood of one team."""
 
+import os
 import select
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from api import platform_in
 from queue_processes import CREATOR, DOOMED_WORKER, QUEUE_WORKER, SPELLINGS, run_processes
+from sqlalchemy import create_engine, make_url, text
 
 from faults.registry import Check, Setting, fault
 from packshot.domain.catalog import Category
@@ -92,25 +95,49 @@ def _job(name: str) -> Job:
 
 @fault(6, "queue", passes="each job runs once; no locked error")
 def queue(setting: Setting) -> list[Check]:
-    """Processes that claim and finish jobs of one SQLite file as fast as they can; their errors fail the test."""
+    """Processes that claim and finish jobs of one database as fast as they can; their errors fail the test."""
     num_jobs, num_processes = (300, 4) if setting.quick else (10_000, 16)
-    database = setting.workdir / "queue.db"
+    with _databases(setting.workdir) as databases:
+        return [
+            check for name, where in databases.items() for check in _run_each_once(name, where, num_jobs, num_processes)
+        ]
+
+
+@contextmanager
+def _databases(workdir: Path) -> Iterator[dict[str, str]]:
+    """A new SQLite file, and a new database of the PostgreSQL server that PACKSHOT_TEST_POSTGRES names, where it does."""
+    found = {"SQLite": str(workdir / "queue.db")}
+    server = os.environ.get("PACKSHOT_TEST_POSTGRES")
+    if not server:
+        yield found
+        return
+    name = f"packshot_{uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        try:
+            yield found | {"PostgreSQL": make_url(server).set(database=name).render_as_string(hide_password=False)}
+        finally:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _run_each_once(name: str, database: str, num_jobs: int, num_processes: int) -> list[Check]:
     names = [f"job-{number}" for number in range(num_jobs)]
     with SqlRecords.create(database) as records:
         records.add(*map(_job, names))
         done = run_processes(QUEUE_WORKER, database, ["go"] * num_processes)
         jobs = records.find(Job)
-    runs = Counter(name for each in done for name in each)
+    runs = Counter(job for each in done for job in each)
     ended = [job for job in jobs if (job.status, job.attempt, job.failures) == (JobStatus.SUCCEEDED, 1, 0)]
     return [
         Check(
-            label=f"run once by {num_processes} processes, SQLite",
+            label=f"run once by {num_processes} processes, {name}",
             cases=num_jobs,
-            passed=sum(runs[name] == 1 for name in names),
-            failures=[f"{name} ran {count} times" for name, count in runs.items() if count != 1],
+            passed=sum(runs[job] == 1 for job in names),
+            failures=[f"{job} ran {count} times" for job, count in runs.items() if count != 1],
             note=f"{min(map(len, done))} to {max(map(len, done))} each",
         ),
-        Check(label="recorded as succeeded at the first attempt", cases=num_jobs, passed=len(ended)),
+        Check(label=f"recorded as succeeded at the first attempt, {name}", cases=num_jobs, passed=len(ended)),
     ]
 
 

@@ -5,6 +5,7 @@ bytes arrive, and archives are bounded before their directory is parsed.
 """
 
 import hashlib
+import io
 import re
 import stat
 import unicodedata
@@ -22,6 +23,7 @@ MAX_UNPACKED_BYTES = 500 * 2**20
 MAX_FILES = 300
 
 _MAX_NAME_BYTES = 200
+_MOST_TIMES = 20  # what an archive of photos or masks may unpack to, in its own size
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff]")
 _CHUNK = 2**20
 _DIRECTORY_ENTRY = b"PK\x01\x02"
@@ -49,6 +51,7 @@ class Intake:
         _check_num_entries(name, stream)
         try:
             with zipfile.ZipFile(stream) as archive:
+                self._check_size(archive, name, num_bytes=stream.seek(0, io.SEEK_END))
                 for entry in archive.infolist():
                     self._take_entry(archive, entry, name)
         except _ARCHIVE_ERRORS as error:
@@ -61,6 +64,17 @@ class Intake:
             with file.open("rb") as stream:
                 together.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
         return together.hexdigest()
+
+    def _check_size(self, archive: zipfile.ZipFile, name: str, *, num_bytes: int) -> None:
+        """Refuse what would unpack to too much, by what its directory says: no more than that is read of an entry."""
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > self._bytes_left:
+            raise _too_much()
+        if unpacked > max(MAX_FILE_BYTES, _MOST_TIMES * num_bytes):
+            raise UploadRefused(
+                f"{name} unpacks to {unpacked // 2**20} MiB, more than {_MOST_TIMES} times its own size, as no photos do; "
+                "send the photos themselves"
+            )
 
     def _take_entry(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
         parts = _checked_parts(entry, name)
@@ -85,12 +99,14 @@ class Intake:
                     room -= len(chunk)
                     self._bytes_left -= len(chunk)
                     if self._bytes_left < 0:
-                        raise UploadRefused(
-                            f"more than {MAX_UNPACKED_BYTES // 2**20} MiB of photos at once; send several uploads"
-                        )
+                        raise _too_much()
                     file.write(chunk)
         except FileExistsError:
             raise UploadRefused(f"two files are called {name!r}; give every file a name of its own") from None
+
+
+def _too_much() -> UploadRefused:
+    return UploadRefused(f"more than {MAX_UNPACKED_BYTES // 2**20} MiB of photos at once; send several uploads")
 
 
 def check_file_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """Faults 17 and 18 at the intake of uploads: bombs, and names that lead elsewhere."""
 
 import io
+import random
 import resource
 import stat
 import struct
@@ -174,9 +175,30 @@ def test_a_million_entries_are_refused_before_they_are_read(folder):
 
 def test_a_bomb_is_unpacked_to_the_bound_of_a_file_and_no_further(folder, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 1000)
-    Intake(folder).take("photos.zip", archive(("1.png", b"\0" * 10_000_000)))
+    Intake(folder).take("photos.zip", archive(("1.png", random.Random(0).randbytes(10_000))))
     assert (folder / "1.png").stat().st_size == 1001
     assert MAX_FILE_BYTES > 1000
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused_before_it_is_unpacked(folder, count):
+    bombs = [(f"{number}.png", b"\0" * (60_000_000 // count)) for number in range(count)]
+    with pytest.raises(UploadRefused, match=r"photos\.zip unpacks to 57 MiB, more than 20 times its own size"):
+        Intake(folder).take("photos.zip", archive(*bombs))
+    assert names(folder) == []
+
+
+def test_masks_that_pack_well_are_taken_where_they_are_not_many(folder):
+    Intake(folder).take("photos.zip", archive(("1_mask.bmp", b"\0" * 10_000_000)))
+    assert names(folder) == ["1_mask.bmp"]
+
+
+def test_an_entry_that_is_larger_than_its_directory_says_is_refused(folder):
+    data = archive(("1.png", b"\0" * 1_000_000)).getvalue()
+    lying = data.replace((1_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    with pytest.raises(UploadRefused, match=r"photos\.zip cannot be unpacked"):
+        Intake(folder).take("photos.zip", io.BytesIO(lying))
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 1000
 
 
 def test_many_small_bombs_are_refused_together(folder, monkeypatch):
