@@ -8,14 +8,19 @@ from pathlib import Path
 from benchmarks.harness import Measured, Setting, print_table, write
 
 BENCHMARKS = {
+    1: "adapter_switch",
+    2: "catalog_growth",
+    3: "mixed_batch",
     5: "train_one",
     6: "train_catalog",
     7: "roofline",
+    8: "footprint",
     10: "platform_overhead",
     12: "methods",
     13: "real_size",
 }
 RESULTS = Path(__file__).parent / "results"
+QUICK_RESULTS = Path("out") / "benchmarks"
 
 
 def main() -> int:
@@ -25,7 +30,7 @@ def main() -> int:
     parser.add_argument("number", type=int, choices=BENCHMARKS, help=names)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, at most a minute; not for publication")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the JSON file")
+    parser.add_argument("--out", type=Path, help=f"the folder of the JSON file; {QUICK_RESULTS} for quick ones")
     arguments = parser.parse_args()
     name = BENCHMARKS[arguments.number]
     setting = Setting(quick=arguments.quick, threads=arguments.threads)
@@ -33,7 +38,7 @@ def main() -> int:
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     measured = Measured(number=arguments.number, name=name, command=command, threads=setting.threads, rows=rows)
     print_table(measured)
-    print(write(measured, arguments.out))
+    print(write(measured, arguments.out or (QUICK_RESULTS if setting.quick else RESULTS)))
     return 0 if all(row.holds is not False for row in rows) else 1
 
 

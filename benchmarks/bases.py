@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from packshot.diffusion.bases import DiffusersBaseModels
+from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
@@ -31,7 +32,7 @@ class Bench:
     def __init__(self, folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
         self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
-        self.generator = DiffusersGenerator(self.bases)
+        self.generator = DiffusersGenerator(self.bases, DiffusersEngine(self.bases))
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base = self.bases.describe("embedded")
         self._runs = 0

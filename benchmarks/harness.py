@@ -29,7 +29,10 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure. ``ratio`` is how many times better than the peer; the aim is on it, or on ``value`` without a peer."""
+    """One figure. ``ratio`` is how many times better than the peer; the aim is on it, or on ``value`` without a peer.
+
+    ``value`` and ``peer_value`` are medians where they were measured in rounds, ``least`` and ``peer_least`` the minima.
+    """
 
     label: str
     value: float
@@ -38,6 +41,8 @@ class Row:
     ratio: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    least: float | None = None
+    peer_least: float | None = None
 
     @property
     def holds(self) -> bool | None:
@@ -56,7 +61,13 @@ class Row:
 
     def to_json(self) -> dict[str, object]:
         """The row as the result file has it."""
-        numbers = {"value": self.value, "peer_value": self.peer_value, "ratio": self.ratio}
+        numbers = {
+            "value": self.value,
+            "peer_value": self.peer_value,
+            "ratio": self.ratio,
+            "min": self.least,
+            "peer_min": self.peer_least,
+        }
         return {
             "label": self.label,
             "unit": self.unit,
@@ -94,7 +105,16 @@ def versus(
 ) -> Row:
     """A row of two lists of times, less being better, by their medians."""
     mine, theirs = median(ours), median(peer)
-    return Row(label=label, value=mine, unit=unit, peer_value=theirs, ratio=theirs / mine, at_least=at_least)
+    return Row(
+        label=label,
+        value=mine,
+        unit=unit,
+        peer_value=theirs,
+        ratio=theirs / mine,
+        at_least=at_least,
+        least=min(ours),
+        peer_least=min(peer),
+    )
 
 
 def machine(threads: int) -> dict[str, object]:

@@ -44,7 +44,7 @@ def test_an_aim_is_on_the_ratio_where_there_is_a_peer_and_on_the_value_otherwise
 def test_the_result_file_says_how_where_and_when(tmp_path: Path) -> None:
     from benchmarks.harness import Measured, Row, write
 
-    row = Row(label="step", value=0.123456, unit="s", peer_value=0.5, ratio=4.05, at_least=1.7)
+    row = Row(label="step", value=0.123456, unit="s", peer_value=0.5, ratio=4.05, at_least=1.7, least=0.1)
     measured = Measured(number=5, name="train_one", command="python -m benchmarks 5", threads=2, rows=[row])
     path = write(measured, tmp_path / "results")
     document = json.loads(path.read_text())
@@ -58,6 +58,8 @@ def test_the_result_file_says_how_where_and_when(tmp_path: Path) -> None:
             "value": 0.1235,
             "peer_value": 0.5,
             "ratio": 4.05,
+            "min": 0.1,
+            "peer_min": None,
             "aim": ">= 1.7",
             "holds": True,
         }

@@ -4,12 +4,13 @@ A slab's row is one *rank*: what it reads (``down``) and what it adds (``up``). 
 in the row of its first rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,10 @@ class Plan:
     heads: Tensor
 
 
+# Puts what a layer does to the rows of a plan on its module.
+Hook = Callable[[], RemovableHandle]
+
+
 class Layer:
     """The slabs of one layer. ``occupied`` says how many of its ranks each resident adapter uses here, by slot."""
 
@@ -123,28 +128,29 @@ class LowRankLayer(Layer):
         super().unload(slot)
         self._rescaling.discard(slot)
 
-    def hook(self, plan: Plan) -> "torch.utils.hooks.RemovableHandle":
-        """Adapt the rows of ``plan`` until the handle is removed."""
+    def hook(self, plan: Plan) -> Hook:
+        """What adapts the rows of ``plan`` while it is on."""
         rescales = bool(self._rescaling & plan.slots)
         add = self._add_to_linear if isinstance(self.module, nn.Linear) else self._add_to_convolution
+        gathered: list[Tensor] = []  # in the first pass, so that a switch costs nothing of it
 
         def adapt(_module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> None:
+            if not gathered:
+                gathered.extend((self.gathered("down", plan), self.gathered("up", plan)))
             target = outputs[plan.rows]
-            add(plan, inputs[0][plan.rows], target)
+            add(plan, *gathered, inputs[0][plan.rows], target)
             if rescales:
                 self._rescale(plan, target)
 
-        return self.module.register_forward_hook(adapt)
+        return lambda: self.module.register_forward_hook(adapt)
 
-    def _add_to_linear(self, plan: Plan, inputs: Tensor, outputs: Tensor) -> None:
-        down, up = self.gathered("down", plan), self.gathered("up", plan)
+    def _add_to_linear(self, plan: Plan, down: Tensor, up: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         hidden = torch.bmm(inputs.reshape(plan.num_runs, -1, inputs.shape[-1]), down.mT)
         outputs.view(plan.num_runs, -1, outputs.shape[-1]).baddbmm_(hidden, up)
 
-    def _add_to_convolution(self, plan: Plan, inputs: Tensor, outputs: Tensor) -> None:
+    def _add_to_convolution(self, plan: Plan, down: Tensor, up: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """One convolution with a group a run, then a matrix product a picture."""
         layer = cast(nn.Conv2d, self.module)
-        down, up = self.gathered("down", plan), self.gathered("up", plan)
         runs = inputs.unflatten(0, (plan.num_runs, -1)).transpose(0, 1).flatten(1, 2)
         hidden = nn.functional.conv2d(
             runs, down.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, plan.num_runs
@@ -177,22 +183,21 @@ class RewriterLayer(Layer):
         self.write("up_bias", ranks[:1], adapter.up_bias[None])
         self.occupied[slot] = len(ranks)
 
-    def hook(self, plan: Plan) -> "torch.utils.hooks.RemovableHandle":
-        """Adapt the rows of ``plan`` until the handle is removed."""
+    def hook(self, plan: Plan) -> Hook:
+        """What adapts the rows of ``plan`` while it is on."""
+        down, up = self.gathered("down", plan), self.gathered("up", plan)
+        bias = self.slabs["down_bias"].index_select(0, plan.ranks).view(plan.num_runs, 1, plan.rank)
+        up_bias = self.slabs["up_bias"].index_select(0, plan.heads)[:, None]
 
         def rewrite(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
             told = inputs[0].clone()
             rows = told[plan.rows]
             runs = rows.reshape(plan.num_runs, -1, rows.shape[-1])
-            bias = self.slabs["down_bias"].index_select(0, plan.ranks).view(plan.num_runs, 1, plan.rank)
-            hidden = nn.functional.silu(torch.baddbmm(bias, runs, self.gathered("down", plan).mT))
-            added = torch.baddbmm(
-                self.slabs["up_bias"].index_select(0, plan.heads)[:, None], hidden, self.gathered("up", plan)
-            )
-            rows += added.view(rows.shape)
+            hidden = nn.functional.silu(torch.baddbmm(bias, runs, down.mT))
+            rows += torch.baddbmm(up_bias, hidden, up).view(rows.shape)
             return told
 
-        return self.module.register_forward_pre_hook(rewrite)
+        return lambda: self.module.register_forward_pre_hook(rewrite)
 
 
 def bytes_of_rank(module: nn.Module) -> int:

@@ -2,8 +2,8 @@
 
 Every adapted layer has slabs whose rows are *ranks*. An adapter of rank r occupies any r of them, the same in all
 layers, so adapters of every rank lie side by side without padding. Loading is a copy of r rows a layer; activating is a
-list of row numbers; the rows that a batch needs are gathered and multiplied in one batched product. Row 0 is all zeros:
-a picture without an adapter reads it.
+list of row numbers; the rows that a batch needs are gathered, once for as long as it stays the same, and multiplied in one
+batched product. Row 0 is all zeros: a picture without an adapter reads it.
 
 The denoiser itself never changes: a layer gets a hook while ``rows`` lasts, and only where a row of the batch needs it.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from packshot.diffusion.adapted_layers import (
+    Hook,
     LayerAdapter,
     LowRank,
     LowRankLayer,
@@ -34,7 +35,6 @@ from packshot.diffusion.adapted_layers import (
 __all__ = ["AdapterBank", "LayerAdapter", "LowRank", "Rewriter", "bytes_of", "rank_of"]
 
 AdaptedLayer = LowRankLayer | RewriterLayer
-_Planned = tuple[AdaptedLayer, Plan]
 
 
 @dataclass(kw_only=True)
@@ -61,7 +61,7 @@ class AdapterBank:
         self._free = list(range(num_ranks, 0, -1))
         self._resident: dict[int, _Resident] = {}
         self._slots: OrderedDict[str, int] = OrderedDict()  # the one that was used last at the end
-        self._planned: tuple[tuple[int, ...], list[_Planned]] | None = None  # a batch often stays the same for steps
+        self._planned: tuple[tuple[int, ...], list[Hook]] | None = None  # a batch often stays the same for steps
 
     @property
     def num_bytes(self) -> int:
@@ -113,13 +113,13 @@ class AdapterBank:
         """
         wanted = tuple(slots)
         if self._planned is None or self._planned[0] != wanted:
-            self._planned = wanted, list(self._plans(wanted))
+            self._planned = wanted, list(self._hooks(wanted))
         with ExitStack() as stack:
-            for layer, plan in self._planned[1]:
-                stack.callback(layer.hook(plan).remove)
+            for put_on in self._planned[1]:
+                stack.callback(put_on().remove)
             yield
 
-    def _plans(self, slots: Sequence[int]) -> "Iterator[_Planned]":
+    def _hooks(self, slots: Sequence[int]) -> Iterator[Hook]:
         active = dict.fromkeys(slot for slot in slots if slot)
         layers = dict.fromkeys(layer for slot in active for layer in self._resident[slot].layers)
         plans: dict[tuple[int, ...], Plan] = {}
@@ -127,7 +127,7 @@ class AdapterBank:
             ranks = tuple(layer.occupied.get(slot, 0) for slot in active)
             if ranks not in plans:
                 plans[ranks] = self._plan(slots, dict(zip(active, ranks, strict=True)))
-            yield layer, plans[ranks]
+            yield layer.hook(plans[ranks])
 
     def _plan(self, slots: Sequence[int], ranks: Mapping[int, int]) -> Plan:
         """``ranks`` are those that each slot has in the layers of the plan."""
@@ -151,14 +151,14 @@ class AdapterBank:
         )
 
     def _make_room(self, num_ranks: int) -> bool:
-        idle = [key for key, slot in self._slots.items() if not self._resident[slot].num_uses]
         available = len(self._free)
         leaving: list[str] = []
-        for key in idle:
+        for key, slot in self._slots.items():
             if available >= num_ranks:
                 break
-            leaving.append(key)
-            available += len(self._resident[self._slots[key]].ranks)
+            if not self._resident[slot].num_uses:
+                leaving.append(key)
+                available += len(self._resident[slot].ranks)
         if available < num_ranks:
             return False
         for key in leaving:
