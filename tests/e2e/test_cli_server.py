@@ -8,7 +8,7 @@ from fixtures_pipelines import save_pipeline
 from photos import save_photo
 from shell import PATH, SETTINGS, Shell, prepare
 
-from packshot.imaging.recipe import read_recipe
+from packshot.imaging.recipe import pixel_digest, read_recipe
 from packshot.providers.configuration import read_providers
 
 PROVIDERS = """
@@ -92,6 +92,44 @@ def test_the_whole_way_on_a_server(shell, remote, base, tmp_path):
         for form in ([], ["--json"]):
             assert remote(*command, *form).out == shell(*command, *form).out, command
     assert not remote.home.exists()
+
+
+def test_two_products_are_composed_here_and_on_a_server(shell, remote, base, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for seed in range(8):
+        save_photo(tmp_path / "photos" / f"{seed}.png", seed)
+    other = "produce/pear/nashi"
+    for path, noun in ((PATH, "apple"), (other, "pear")):
+        shell("category", "add", path, "--class-noun", noun)
+        shell("references", "add", path, tmp_path / "photos", "--license", "CC0-1.0")
+        shell("references", "freeze", path)
+        shell("train", path, "--base", base, "--steps", 2, *SETTINGS)
+        shell("promote", path, "--reason", "a test")
+    prompt = "sks_fuji_apple next to sks_nashi_pear in a basket"
+    how = [prompt, "--steps", 2, "--seed", 7, "--box", "0.5,0,1,1", "--box", "0,0,0.5,1", "--json"]
+    recipes, pixels = [], []
+    for at, folder in ((shell, tmp_path / "here"), (remote, tmp_path / "there")):
+        (image,) = at("generate", *how, "--out", folder).json["images"]
+        png = (folder / f"{image['id']}.png").read_bytes()
+        recipes.append(read_recipe(png))
+        pixels.append(pixel_digest(png))
+        told = at("show", image["id"]).out
+        assert "subject 1   in the box 0.5,0,1,1" in told
+        assert f"category    {other}" in told
+        assert "this workspace made this very file" in shell("verify", folder / f"{image['id']}.png").out
+    assert recipes[0] == recipes[1]
+    assert pixels[0] == pixels[1]
+    assert recipes[0]["subject_2_box"] == "0,0,0.5,1"
+    assert recipes[0]["resolved_prompt"] == "apple next to pear in a basket"
+    (columns,) = shell("generate", prompt, "--steps", 2, "--seed", 7, "--out", tmp_path / "here", "--json").json[
+        "images"
+    ]
+    png = (tmp_path / "here" / f"{columns['id']}.png").read_bytes()
+    assert pixel_digest(png) != pixels[0]
+    assert read_recipe(png)["subject_1_box"] == "0,0,0.5,1"
+    for at in (shell, remote):
+        assert "overlap" in at("generate", prompt, "--box", "0,0,1,1", "--box", "0.5,0,1,1", code=2).err
+        assert "is no box" in at("generate", prompt, "--box", "left", "--box", "right", code=2).err
 
 
 def test_what_goes_wrong_on_a_server_is_told_as_in_a_workspace(remote, served):
