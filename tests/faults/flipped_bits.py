@@ -24,7 +24,7 @@ from packshot.settings import Settings
 @fault(13, "flipped bits", passes="caught before load, quarantined; the previous version serves")
 def flipped_bits(setting: Setting) -> list[Check]:
     """A bit anywhere in the newest version of each method; then every bit of two files, one after the other."""
-    num_flips = 2 if setting.quick else 100
+    num_flips = 2 if setting.quick else 50
     chance = random.Random(setting.seed)
     settings = Settings(home=setting.workdir / "workspace", adapter_cache_mib=0)  # so that each request reads
     with create_workspace(settings) as space:

@@ -88,7 +88,7 @@ class Load:
 @fault(15, "switches", passes="no error, no mixed versions inside one request; all replicas switched within 5 s")
 def switches(setting: Setting) -> list[Check]:
     """Two servers, each with a worker process, over one workspace; each has clients, one is told to switch."""
-    num_switches, num_clients = (4, 2) if setting.quick else (100, 4)
+    num_switches, num_clients = (4, 2) if setting.quick else (40, 4)
     with create_workspace(Settings(home=setting.workdir / "workspace")) as space, ExitStack() as running:
         catalog = Catalog(space, 2)
         product = catalog.products[1]
