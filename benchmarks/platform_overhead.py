@@ -3,6 +3,10 @@
 200 clients on loopback, each with a connection of its own, ask every two seconds on average (100 requests a second in
 all), as shops and scripts do: most look where a job stands, some fetch a picture or a page of the catalog, some ask for
 pictures. Times are the client's, from the first byte sent to the last received; the load runs on the same machine.
+
+The processor time of the server per request tells how much of that is its own, whatever else the machine does. Without
+pauses the same clients only measure how much the server can do: latency is then clients divided by throughput, so that
+is a row of its own, without an aim.
 """
 
 import asyncio
@@ -20,10 +24,13 @@ from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 
+import psutil
+
 from benchmarks.harness import Row, Setting
 
 CLIENTS, PAUSE_S = 200, 2.0
 SECONDS, QUICK_SECONDS, WARM_UP_S = 60, 15, 5
+FULL_SPEED_S = 10
 MIX = {"queue a generation": 15, "where a generation stands": 50, "fetch a picture": 20, "a page of the catalog": 15}
 _ROOT = Path(__file__).parents[1]
 
@@ -38,6 +45,28 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     generations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    total: int = 0  # with those of the warm-up
+
+    def every(self) -> list[float]:
+        """All times, in ms."""
+        return [each for times in self.milliseconds.values() for each in times]
+
+    def failed(self) -> int:
+        """Replies of 500 and above."""
+        return sum(number for status, number in self.statuses.items() if status >= 500)
+
+
+@dataclass
+class Child:
+    """A process, and the lines that it has printed, the first of which is there."""
+
+    process: psutil.Process
+    lines: list[str]
+
+    def processor_s(self) -> float:
+        """The processor time that it has used."""
+        times = self.process.cpu_times()
+        return times.user + times.system
 
 
 def measure(setting: Setting) -> list[Row]:
@@ -48,10 +77,14 @@ def measure(setting: Setting) -> list[Row]:
         key, identifier = prepared.stdout.split("\n")[:2]
         seen = Seen(key, identifier)
         with _process("serve", folder) as server, _process("work", folder) as worker:
-            port = int(server[0])
-            asyncio.run(_load(port, seen, seconds))
-            jobs, busy = map(float, worker[-1].split())
-    every = [each for times in seen.milliseconds.values() for each in times]
+            port = int(server.lines[0])
+            before = server.processor_s()
+            asyncio.run(_load(port, seen, seconds, PAUSE_S))
+            own = server.processor_s() - before
+            jobs, busy = map(float, worker.lines[-1].split())
+            hurried = Seen(key, identifier, generations=seen.generations, images=seen.images)
+            asyncio.run(_load(port, hurried, FULL_SPEED_S, 0))
+    every = seen.every()
     rows = [
         row for name, times in {"all requests": every, **seen.milliseconds}.items() for row in _percentiles(name, times)
     ]
@@ -60,7 +93,7 @@ def measure(setting: Setting) -> list[Row]:
         Row(label="requests", value=len(every), unit=""),
         Row(
             label="replies of 500 and above",
-            value=sum(n for s, n in seen.statuses.items() if s >= 500),
+            value=seen.failed(),
             unit="",
             at_most=0,
         ),
@@ -70,6 +103,9 @@ def measure(setting: Setting) -> list[Row]:
             unit="",
             at_most=0,
         ),
+        Row(label="server's processor time per request", value=1000 * own / seen.total, unit="ms"),
+        Row(label="requests per second without pauses", value=len(hurried.every()) / FULL_SPEED_S, unit="/s"),
+        Row(label="replies of 500 and above without pauses", value=hurried.failed(), unit="", at_most=0),
         Row(label="worker's time per generation, stub model", value=1000 * busy / max(jobs, 1), unit="ms"),
     ]
 
@@ -83,14 +119,14 @@ def _percentiles(name: str, times: Sequence[float]) -> list[Row]:
     ]
 
 
-async def _load(port: int, seen: Seen, seconds: float) -> None:
+async def _load(port: int, seen: Seen, seconds: float, pause_s: float) -> None:
     begin = time.monotonic() + WARM_UP_S
-    await asyncio.gather(*(_client(port, seen, number, begin, begin + seconds) for number in range(CLIENTS)))
+    await asyncio.gather(*(_client(port, seen, number, begin, begin + seconds, pause_s) for number in range(CLIENTS)))
 
 
-async def _client(port: int, seen: Seen, number: int, begin: float, end: float) -> None:
+async def _client(port: int, seen: Seen, number: int, begin: float, end: float, pause_s: float) -> None:
     draw = random.Random(number)
-    await asyncio.sleep(draw.uniform(0, PAUSE_S))
+    await asyncio.sleep(draw.uniform(0, pause_s))
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while time.monotonic() < end:
         name, method, path, body = _request(seen, draw)
@@ -99,11 +135,12 @@ async def _client(port: int, seen: Seen, number: int, begin: float, end: float) 
         writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
         status, reply = await _reply(reader)
         took = time.perf_counter() - started
+        seen.total += 1
         if time.monotonic() >= begin:
             seen.milliseconds[name].append(1000 * took)
             seen.statuses[status] += 1
         _note(seen, name, status, reply)
-        await asyncio.sleep(draw.uniform(0, 2 * PAUSE_S))  # the server closes connections that are idle for 5 s
+        await asyncio.sleep(draw.uniform(0, 2 * pause_s))  # the server closes connections that are idle for 5 s
     writer.close()
 
 
@@ -137,8 +174,7 @@ def _command(what: str, folder: str) -> list[str]:
 
 
 @contextmanager
-def _process(what: str, folder: str) -> Iterator[list[str]]:
-    """A child and the lines that it has printed, the first of which is there."""
+def _process(what: str, folder: str) -> Iterator[Child]:
     lines: list[str] = []
     first = threading.Event()
     with subprocess.Popen(
@@ -154,7 +190,7 @@ def _process(what: str, folder: str) -> Iterator[list[str]]:
         thread.start()
         assert first.wait(60), f"{what} did not start"
         try:
-            yield lines
+            yield Child(psutil.Process(child.pid), lines)
         finally:
             child.kill()
             thread.join()

@@ -143,6 +143,7 @@ class FakeGenerator:
     failure: Exception | None = None
     prompts: list[str] = field(default_factory=list)
     subjects: list[LoadedSubject] = field(default_factory=list)
+    layouts: list[bytes | None] = field(default_factory=list)
 
     def generate(
         self,
@@ -156,7 +157,8 @@ class FakeGenerator:
         layout: bytes | None = None,
         subjects: Sequence[LoadedSubject] = (),
     ) -> list[bytes]:
-        del caller, layout
+        del caller
+        self.layouts.append(layout)
         if self.failure:
             raise self.failure
         self.subjects += subjects

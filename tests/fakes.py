@@ -21,7 +21,7 @@ from packshot.domain.templates import Template
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
-from packshot.ports import Fence, R, Record, Tally
+from packshot.ports import Fence, R, Record, Search, Tally, Wanted
 
 # Parents stand before their children, as in the database.
 PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
@@ -125,10 +125,38 @@ class InMemoryRecords:
                 raise NotFound(f"there is no {kind.__name__} with the id {id_!r}")
             return cast(R, self._kinds[kind][id_])
 
-    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
+    def find(
+        self,
+        kind: type[R],
+        *,
+        order: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        since: datetime | None = None,
+        search: Search | None = None,
+        **equal: Wanted,
+    ) -> list[R]:
         with self._lock:
-            records = cast(list[R], list(self._kinds[kind].values()))
-        return [record for record in records if all(getattr(record, name) == value for name, value in equal.items())]
+            records = cast(list[Any], list(self._kinds[kind].values()))
+            found = [each for each in records if all(self._is(each, *pair) for pair in equal.items())]
+        if since is not None:
+            found = [each for each in found if each.created_at >= since]
+        if search is not None:
+            wanted = search.text.lower()
+            found = [each for each in found if any(wanted in getattr(each, name).lower() for name in search.fields)]
+        found.sort(key=lambda each: [getattr(each, name) for name in order])
+        ids = [each.id for each in found]
+        if after is not None and after not in ids:
+            raise NotFound(f"there is no {after!r} in this list")
+        start = 0 if after is None else ids.index(after) + 1
+        return found[start:][:limit]
+
+    def _is(self, record: Any, name: str, wanted: Wanted) -> bool:
+        while name == "namespace" and not hasattr(record, name):
+            owned = hasattr(record, "category_id")
+            record = self.get(Category, record.category_id) if owned else self.get(FineTune, record.fine_tune_id)
+        value = getattr(record, name)
+        return value == wanted if wanted is None or isinstance(wanted, str | int) else value in wanted
 
     def claim(
         self,
@@ -166,7 +194,7 @@ class InMemoryRecords:
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
-        **equal: str | int | None,
+        **equal: Wanted,
     ) -> list[Tally]:
         groups: dict[tuple[str | None, ...], list[Any]] = {}
         for record in self.find(kind, **equal):

@@ -81,7 +81,7 @@ SPELLINGS = (
 )
 
 
-def run_processes(program: str, database: Path | str, lines: Sequence[object]) -> list[list[str]]:
+def run_processes(program: str, database: str | Path, lines: Sequence[object]) -> list[list[str]]:
     """Start one process per line, let all go at once; gives the list that each printed."""
     processes = [
         subprocess.Popen(

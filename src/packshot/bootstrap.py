@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 DATABASE = "packshot.db"
 PROVIDERS = "providers.toml"
+SECRET_KEY = "secret.key"
 COURIER_PAUSE_S = 1.0
 _WORKER = (sys.executable, "-m", "packshot", "worker")
 
@@ -82,6 +83,12 @@ class Workspace:
         return Limits(
             requests_per_minute=self.settings.requests_per_minute, max_unfinished_jobs=self.settings.max_unfinished_jobs
         )
+
+    def check_room(self, namespace: str) -> None:
+        """Check that ``namespace`` may have one more job, in the transaction that adds it. Raises QuotaExceeded."""
+        from packshot.services.limits import check_room, limits_of
+
+        check_room(self.records, namespace, limits_of(self.records, namespace, self.limits))
 
     @cached_property
     def bases(self) -> BaseModels:
@@ -162,14 +169,29 @@ class Workspace:
         """Starts workers beside this process."""
         from packshot.execution.local import LocalProcesses
 
-        return LocalProcesses(_WORKER, self.home / "logs", {"PACKSHOT_HOME": str(self.home)})
+        return LocalProcesses(_WORKER, self.home / "logs", self._worker_env)
 
     def workers(self, num_workers: int) -> AbstractContextManager[object]:
         """So many workers beside this process, which end with it or with the context, whatever comes first."""
         from packshot.execution.pool import WorkerPool
 
         command = [*_WORKER, "--wait", "--parent", str(os.getpid())]
-        return WorkerPool(command, num_workers, self.home / "logs" / "workers.log", {"PACKSHOT_HOME": str(self.home)})
+        return WorkerPool(command, num_workers, self.home / "logs" / "workers.log", self._worker_env)
+
+    @property
+    def _worker_env(self) -> dict[str, str]:
+        return {"PACKSHOT_HOME": str(self.home), "PACKSHOT_DATABASE": self.settings.database}
+
+    @cached_property
+    def secret_key(self) -> bytes:
+        """32 random bytes of this workspace, from which the secrets of webhooks come; made where they are missing.
+
+        Raises:
+            WorkspaceUnusable: the file cannot be read or made, or was cut short.
+        """
+        from packshot.storage.secret_key import read_secret_key
+
+        return read_secret_key(self.home / SECRET_KEY)
 
     @cached_property
     def poster(self) -> Poster:
@@ -188,7 +210,7 @@ class Workspace:
         def send() -> None:
             while not ended.wait(COURIER_PAUSE_S):
                 try:
-                    for each in deliver_due(self.records, self.poster):
+                    for each in deliver_due(self.records, self.poster, self.secret_key):
                         _log.info(
                             "webhook", extra={"message_id": each.id, "status": each.status, "error": each.last_error}
                         )
@@ -327,6 +349,7 @@ def create_workspace(settings: Settings) -> Workspace:
 
     Raises:
         WorkspaceUnusable: the folder cannot be made, or its database cannot be used.
+        InvalidInput: ``PACKSHOT_DATABASE`` is no URL of a database that records can be kept in.
     """
     from packshot.storage.records import SqlRecords
 
@@ -337,7 +360,7 @@ def create_workspace(settings: Settings) -> Workspace:
         raise WorkspaceUnusable(
             f"cannot make {home} ({error.strerror}); set PACKSHOT_HOME to another folder"
         ) from error
-    return _workspace(settings, SqlRecords.create(home / DATABASE))
+    return _workspace(settings, SqlRecords.create(settings.database or home / DATABASE))
 
 
 def open_workspace(settings: Settings) -> Workspace:
@@ -346,13 +369,14 @@ def open_workspace(settings: Settings) -> Workspace:
     Raises:
         WorkspaceMissing: there is none; the message says how to make one.
         WorkspaceUnusable: its database cannot be used.
+        InvalidInput: as ``create_workspace``.
     """
     from packshot.storage.records import SqlRecords
 
     home = settings.home.absolute()
-    if not (home / DATABASE).is_file():
+    if not (settings.database or (home / DATABASE).is_file()):
         raise WorkspaceMissing(f"{home} holds no workspace; make one with: packshot init (or set PACKSHOT_HOME)")
-    return _workspace(settings, SqlRecords.open(home / DATABASE))
+    return _workspace(settings, SqlRecords.open(settings.database or home / DATABASE))
 
 
 def _workspace(settings: Settings, records: "SqlRecords") -> Workspace:

@@ -54,6 +54,7 @@ Record = (
 )
 R = TypeVar("R", bound=Record)
 Fence = tuple[str, int]  # (job id, attempt)
+Wanted = str | int | None | Sequence[str]  # the value of a field, or some of which it has one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,14 @@ class Tally:
     key: tuple[str | None, ...]
     count: int
     sums: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Those records of which one of ``fields`` contains ``text``, in whatever case."""
+
+    text: str
+    fields: tuple[str, ...]
 
 
 class Records(Protocol):
@@ -91,8 +100,23 @@ class Records(Protocol):
         """The record with this id. Raises NotFound."""
         ...
 
-    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
-        """The records whose fields equal the given values, in order of creation."""
+    def find(
+        self,
+        kind: type[R],
+        *,
+        order: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        since: datetime | None = None,
+        search: Search | None = None,
+        **equal: Wanted,
+    ) -> list[R]:
+        """The records whose fields equal the given values, or one of the values where those are a list.
+
+        They come by the fields ``order``, then in order of creation; ``after`` is the id of the one to go on behind, and
+        raises NotFound where it is none of them. ``since`` leaves out what was created before. The ``namespace`` of a
+        record without one is that of its category.
+        """
         ...
 
     def tally(
@@ -102,7 +126,7 @@ class Records(Protocol):
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
-        **equal: str | int | None,
+        **equal: Wanted,
     ) -> list[Tally]:
         """Records counted and summed per value of the fields ``by``, sorted by them, None first.
 

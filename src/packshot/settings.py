@@ -19,6 +19,11 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".packshot"), description="The workspace folder: database, blobs, checkpoints, caches."
     )
+    database: str = Field(
+        default="",
+        repr=False,
+        description="Where the records are: postgresql://user@host/name; empty, an SQLite file in the workspace folder.",
+    )
     server: str = Field(
         default="",
         description="The address of a server that commands go to instead of the workspace, as with --server.",

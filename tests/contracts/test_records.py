@@ -2,13 +2,14 @@
 
 import math
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+from at_once import at_once
 from contracts import examples
 from contracts.examples import (
     BASE,
@@ -34,6 +35,8 @@ from contracts.examples import (
     WEBHOOK,
 )
 from fakes import InMemoryRecords
+from postgres import name_in
+from queue_processes import CREATOR, QUEUE_WORKER, SPELLINGS, run_processes
 
 from packshot.domain import jobs
 from packshot.domain.catalog import Category
@@ -46,7 +49,7 @@ from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.templates import Scene
 from packshot.domain.training import TrainingRun
 from packshot.domain.usage import Usage
-from packshot.ports import Record, Records
+from packshot.ports import Record, Records, Search
 from packshot.storage.records import SqlRecords
 
 LEASE = timedelta(minutes=1)
@@ -55,26 +58,6 @@ QUEUED = Job(id="queued-1", kind=JOB.kind, subject_id="run-9", created_at=NOW)
 
 def other_category(number: int) -> Category:
     return replace(CATEGORY, id=f"category-{number}", path=f"produce/kind-{number}", identifier=f"sks_kind{number}_x")
-
-
-def at_once(*actions: Callable[[], object]) -> list[Exception | None]:
-    """Run the actions in a thread each, started together; gives what each raised."""
-    barrier = threading.Barrier(len(actions))
-    raised: list[Exception | None] = [None] * len(actions)
-
-    def run(place: int, action: Callable[[], object]) -> None:
-        barrier.wait()
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 the test looks at every one
-            raised[place] = error
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(actions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +135,64 @@ class RecordsContract:
             examples.COMPOSED_GENERATION,
         ]
         assert records.find(ReferenceImage, refusal=None) == [PLAIN_IMAGE]
+
+    def test_find_takes_one_of_several_values(self, records: Records) -> None:
+        records.add(*map(other_category, range(5)))
+        found = records.find(Category, id=["category-3", "category-1", "nobody"], namespace=["sks", "acme"])
+        assert [category.id for category in found] == ["category-1", "category-3"]
+        assert records.find(Category, id=[]) == []
+
+    def test_find_reads_a_list_in_parts_that_miss_nothing(self, records: Records) -> None:
+        for number in (7, 3, 11, 5, 2):
+            records.add(other_category(number))
+        records.add(replace(other_category(1), namespace="other"))
+        for order in ((), ("path",), ("class_noun", "path")):
+            whole = records.find(Category, order=order, namespace="sks")
+            assert len(whole) == 5
+            parts: list[Category] = []
+            while part := records.find(
+                Category, order=order, after=parts[-1].id if parts else None, limit=2, namespace="sks"
+            ):
+                assert len(part) <= 2
+                parts += part
+            assert parts == whole
+        assert [each.path for each in records.find(Category, order=("path",), namespace="sks")] == [
+            f"produce/kind-{number}" for number in (11, 2, 3, 5, 7)
+        ]
+
+    def test_names_sort_by_their_characters(self, records: Records) -> None:
+        paths = ["a/b", "a-b", "a/B", "ab", "a/b/c", "B"]
+        for number, path in enumerate(paths):
+            records.add(replace(other_category(number), path=path))
+        assert [each.path for each in records.find(Category, order=("path",))] == sorted(paths)
+
+    def test_a_list_goes_on_behind_what_is_added_meanwhile(self, records: Records) -> None:
+        records.add(other_category(1), other_category(2))
+        (first,) = records.find(Category, limit=1)
+        records.add(other_category(0))
+        assert [each.id for each in records.find(Category, after=first.id)] == ["category-2", "category-0"]
+
+    def test_a_list_goes_on_behind_its_own_records_alone(self, records: Records) -> None:
+        records.add(other_category(1), replace(other_category(2), namespace="other"))
+        for stranger in ("nobody", "category-2"):
+            with pytest.raises(NotFound, match=stranger):
+                records.find(Category, after=stranger, namespace="sks")
+
+    def test_find_searches_in_whatever_case(self, records: Records) -> None:
+        records.add(other_category(1), replace(other_category(2), path="x/100%_y"))
+        for text, found in (("KIND-1", [1]), ("0%_", [2]), ("d%1", []), ("apple", [1, 2]), ("sks_kind2", [2])):
+            search = Search(text=text, fields=("path", "class_noun", "identifier"))
+            assert [each.id for each in records.find(Category, search=search)] == [f"category-{n}" for n in found]
+
+    def test_find_leaves_out_what_was_created_before(self, records: Records) -> None:
+        records.add(CATEGORY, replace(other_category(2), created_at=CATEGORY.created_at + LEASE))
+        assert [each.id for each in records.find(Category, since=CATEGORY.created_at + LEASE)] == ["category-2"]
+
+    @pytest.mark.parametrize("record", [RUN, FINE_TUNE, EVALUATION, examples.EVALUATION_RUN], ids=lambda each: each.id)
+    def test_what_has_no_namespace_is_in_that_of_its_category(self, records: Records, record: Record) -> None:
+        records.add(*EVERYTHING)
+        assert record in records.find(type(record), namespace=CATEGORY.namespace)
+        assert records.find(type(record), namespace="other") == []
 
     def test_find_gives_each_set_its_own_images(self, records: Records) -> None:
         later = replace(SET, id="set-2", version=4, image_ids=(IMAGE.id,), held_out_ids=())
@@ -524,17 +565,8 @@ class TestInMemoryRecords(RecordsContract):
         yield InMemoryRecords()
 
 
-class TestSqliteRecords(RecordsContract):
-    @pytest.fixture
-    def records(self, tmp_path: Path, empty_database: Path) -> Iterator[Records]:
-        with SqlRecords.open(shutil.copy(empty_database, tmp_path)) as records:
-            yield records
-
-    def test_records_outlive_the_process(self, tmp_path: Path) -> None:
-        with SqlRecords.create(tmp_path / "packshot.db") as records:
-            records.add(*EVERYTHING)
-        with SqlRecords.open(tmp_path / "packshot.db") as records:
-            assert [records.get(type(record), record.id) for record in EVERYTHING] == list(EVERYTHING)
+class SqlContract(RecordsContract):
+    """What databases must do beyond it."""
 
     def test_a_missing_parent_is_named(self, records: Records) -> None:
         records.add(CATEGORY, BASE, JOB)
@@ -553,3 +585,56 @@ class TestSqliteRecords(RecordsContract):
             records.add(replace(IMAGE, file_name="\udcff.jpg"))
         with pytest.raises(InvalidInput, match="Unicode"):
             records.find(Category, path="\udcff")
+
+
+class TestSqliteRecords(SqlContract):
+    @pytest.fixture
+    def records(self, tmp_path: Path, empty_database: Path) -> Iterator[Records]:
+        with SqlRecords.open(shutil.copy(empty_database, tmp_path)) as records:
+            yield records
+
+    def test_records_outlive_the_process(self, tmp_path: Path) -> None:
+        with SqlRecords.create(tmp_path / "packshot.db") as records:
+            records.add(*EVERYTHING)
+        with SqlRecords.open(tmp_path / "packshot.db") as records:
+            assert [records.get(type(record), record.id) for record in EVERYTHING] == list(EVERYTHING)
+
+
+class TestPostgresRecords(SqlContract):
+    @pytest.fixture
+    def records(self, postgres_database: str) -> Iterator[Records]:
+        with SqlRecords.open(postgres_database) as records:
+            yield records
+
+    def test_what_it_cannot_hold_is_refused_and_nothing_else(self, records: Records) -> None:
+        records.add(CATEGORY)
+        with records.transaction():
+            records.add(other_category(2))
+            for wrong in (replace(IMAGE, caption="a\0b"), replace(IMAGE, id="x" * 65), replace(IMAGE, width=2**40)):
+                with pytest.raises(InvalidInput, match="cannot hold"):
+                    records.add(wrong)
+        assert records.find(ReferenceImage) == []
+        assert len(records.find(Category)) == 2
+
+    def test_processes_share_a_queue(self, records: Records, postgres_database: str) -> None:
+        names = [f"job-{number}" for number in range(60)]
+        records.add(*(replace(QUEUED, id=name) for name in names))
+        done = run_processes(QUEUE_WORKER, postgres_database, ["go"] * 2)
+        assert sorted(name for each in done for name in each) == sorted(names)
+        assert {(job.status, job.attempt) for job in records.find(Job)} == {(JobStatus.SUCCEEDED, 1)}
+
+    def test_one_of_many_look_alikes_wins(self, records: Records, postgres_database: str) -> None:
+        wishes = [[(number, SPELLINGS[number]) for number in range(start, 8, 2)] for start in range(2)]
+        outcomes = [each for told in run_processes(CREATOR, postgres_database, wishes) for each in told]
+        assert sorted(outcomes) == ["IdentifierTaken"] * 7 + ["won"]
+
+    def test_a_server_that_was_restarted_is_no_error(
+        self, records: Records, postgres_server: str, postgres_database: str
+    ) -> None:
+        records.add(CATEGORY)
+        with psycopg.connect(postgres_server, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [name_in(postgres_database)],
+            )
+        assert records.find(Category) == [CATEGORY]

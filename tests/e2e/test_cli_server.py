@@ -73,6 +73,10 @@ def test_the_whole_way_on_a_server(shell, remote, base, tmp_path):
     assert recipe["prompt"] == "a photo of a sks_fuji_apple on a shelf"
     version = remote("generate", "sks_fuji_apple", "--version", f"{PATH}@2", *out, "--json").json
     assert "version 2," in remote("show", version["images"][0]["id"]).out
+    layout = ["--layout", tmp_path / "photos" / "0.png", "--strength", 0.5]
+    kept = remote("generate", "sks_fuji_apple on grass", *layout, *out, "--json").json
+    recipe = read_recipe((tmp_path / "out" / f"{kept['images'][0]['id']}.png").read_bytes())
+    assert (recipe["strength"], len(recipe["layout"])) == (0.5, 64)
 
     for command in (
         ["category", "list"],

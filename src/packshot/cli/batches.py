@@ -37,6 +37,9 @@ def batch(
     height: Annotated[
         int | None, typer.Option(help="Pixels instead of the templates'; 0 = the base's own size.")
     ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="ddim, euler, dpmsolver++ or flow-match-euler; the base's own by default.")
+    ] = "",
     zipped: Annotated[bool, typer.Option("--zip", help="One pictures.zip instead of a file for each picture.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what it would cost.")] = False,
     out: Out = Path("out"),
@@ -61,6 +64,7 @@ def batch(
         num_images=num_images,
         inference_steps=steps,
         guidance_scale=guidance,
+        scheduler=scheduler,
         **given,  # type: ignore[arg-type]
     )
     with workspace() as space:
@@ -77,7 +81,7 @@ def batch(
             estimate = estimate_batch(space.records, request)
             show(estimate, as_json, lambda: _estimate_text(estimate))
             return
-        plan = plan_batch(space.records, request, code_revision())
+        plan = plan_batch(space.records, request, code_revision(), admit=lambda: space.check_room(namespace))
         if plan.resumed:
             say(f"going on with batch {plan.batch.id}")
         job = carry_through(space, plan.job.id)

@@ -192,11 +192,12 @@ class LocalBackend:
 
     def audit(self, namespace: str | None) -> Sequence[AuditEntry]:
         """Who did what; in all namespaces where none is given."""
-        return self.space.records.find(AuditEntry, **({"namespace": namespace} if namespace else {}))
+        chosen: dict[str, Any] = {"namespace": namespace} if namespace else {}
+        return self.space.records.find(AuditEntry, **chosen)
 
     def jobs(self, status: str) -> Sequence[JobState]:
         """The jobs of all namespaces."""
-        chosen = {"status": status} if status else {}
+        chosen: dict[str, Any] = {"status": status} if status else {}
         return [job_state(job) for job in self.space.records.find(Job, **chosen)]
 
     def job(self, job_id: str) -> JobState:

@@ -1,6 +1,7 @@
 """Implements Backend with ``packshot.Client``: the same commands on a server, which prints and keeps nothing here."""
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -47,7 +48,7 @@ class RemoteBackend:
 
     def categories(self) -> Sequence[CategorySummary]:
         """The catalog, by path."""
-        return [self.client.category(each.identifier) for each in self.client.categories()]
+        return self.client.catalog()
 
     def category(self, name: str) -> CategorySummary:
         """A category with its sets, versions and what serves."""
@@ -117,8 +118,11 @@ class RemoteBackend:
         return self.client.template(reference)
 
     def keep_layout(self, picture: Path) -> str:
-        """Refused: the API takes no layouts."""
-        raise WorkspaceNeeded(f"a server takes no layout, and {picture} was given; leave --layout or --server out")
+        """The picture as the API takes it; it goes along with the request."""
+        try:
+            return b64encode(picture.read_bytes()).decode()
+        except OSError as error:
+            raise InvalidInput(f"{picture} cannot be read ({error.strerror}); check the path") from error
 
     def generate(self, request: PictureRequest, report: Report) -> Pictures:
         """Have pictures made, and fetch them; Ctrl-C cancels them."""

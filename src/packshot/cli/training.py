@@ -148,7 +148,10 @@ def _train_one(
     from packshot.services.training import fine_tune_of, plan_training
 
     category = category_at(space.records, path, space.settings.namespace)
-    plan = plan_training(space.records, category, base, chosen, code, namespace=space.settings.namespace)
+    namespace = space.settings.namespace
+    plan = plan_training(
+        space.records, category, base, chosen, code, namespace=namespace, admit=lambda: space.check_room(namespace)
+    )
     if plan.resumed:
         say(resumption(plan.run, code))
     if detach:

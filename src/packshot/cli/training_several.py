@@ -81,12 +81,21 @@ def _planned(
     from packshot.services.catalog import category_at
     from packshot.services.training import plan_training
 
+    namespace = space.settings.namespace
     plans: dict[str, PlannedTraining] = {}
     refused: dict[str, TrainingOutcome] = {}
     for path in paths:
         try:
-            category = category_at(space.records, path, space.settings.namespace)
-            plans[path] = plan_training(space.records, category, base, chosen, code, namespace=space.settings.namespace)
+            category = category_at(space.records, path, namespace)
+            plans[path] = plan_training(
+                space.records,
+                category,
+                base,
+                chosen,
+                code,
+                namespace=namespace,
+                admit=lambda: space.check_room(namespace),
+            )
         except PackshotError as error:
             say(f"{path}: {error}")
             refused[path] = TrainingOutcome(path=path, status="refused", message=str(error))

@@ -1,5 +1,6 @@
 """What both clients can do, one flow per use. Knows no connection; see ``flows``."""
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, EvaluationJob, G
 
 _line = TypeAdapter(ManifestLine)
 Edges = tuple[float, float, float, float]  # left, top, right and bottom of a box, as shares of the picture
+Setting = str | int | float | bytes | Path
 NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -46,6 +48,11 @@ class Methods:
     def categories(self, query: str = "") -> Flow[list[Category]]:
         """The categories whose names contain ``query``, by path."""
         return (yield from collect(Page[Category], "/v1/categories", q=query))
+
+    @Method
+    def catalog(self) -> Flow[list[CategorySummary]]:
+        """Every category, by path, with its sets, versions and what serves."""
+        return (yield from collect(Page[CategorySummary], "/v1/catalog"))
 
     @Method
     def category(self, identifier: str) -> Flow[CategorySummary]:
@@ -131,14 +138,20 @@ class Methods:
         return (yield from watch(JobState, f"/v1/jobs/{job_id}/events", report))
 
     @Method
+    def trainings(self) -> Flow[list[Training]]:
+        """The trainings of the namespace, the oldest first."""
+        return (yield from collect(Page[Training], "/v1/trainings"))
+
+    @Method
     def cancel_training(self, training_id: str) -> Flow[Training]:
         """End a training that waits or runs."""
         return (yield from call(Training, "POST", f"/v1/trainings/{training_id}/cancel"))
 
     @Method
-    def fine_tunes(self, category: str) -> Flow[list[FineTune]]:
-        """The versions of a category, the oldest first."""
-        return (yield from collect(Page[FineTune], "/v1/fine-tunes", category=category))
+    def fine_tunes(self, category: str | None = None) -> Flow[list[FineTune]]:
+        """The versions of a category, or of all, the oldest first."""
+        chosen = {} if category is None else {"category": category}
+        return (yield from collect(Page[FineTune], "/v1/fine-tunes", **chosen))
 
     @Method
     def lineage(self, image_or_fine_tune_id: str) -> Flow[Lineage]:
@@ -220,11 +233,12 @@ class Methods:
         template: str | None = None,
         variables: Mapping[str, Value] = NO_VARIABLES,
         boxes: Sequence[Edges] = (),
-        **settings: str | int | float,
+        **settings: Setting,
     ) -> Flow[GenerationJob]:
         """Queue a request for pictures, by a prompt or a template; ``settings`` are the rest of ``POST /v1/generations``.
 
-        ``boxes`` are where the subjects of a prompt with several identifiers stand, in order of mention.
+        ``boxes`` are where the subjects of a prompt with several identifiers stand, in order of mention. ``layout`` may be
+        a ``Path`` or the bytes of a picture too.
         """
         body = _request(prompt, model, template, variables, boxes, settings)
         return (yield from call(GenerationJob, "POST", "/v1/generations", json=body))
@@ -242,6 +256,11 @@ class Methods:
         return (yield from wait(GenerationJob, f"/v1/generations/{generation_id}", report, poll_s))
 
     @Method
+    def generations(self) -> Flow[list[GenerationJob]]:
+        """The requests for pictures of the namespace, the oldest first; those of batches too."""
+        return (yield from collect(Page[GenerationJob], "/v1/generations"))
+
+    @Method
     def cancel_generation(self, generation_id: str) -> Flow[GenerationJob]:
         """End a request that waits or runs."""
         return (yield from call(GenerationJob, "POST", f"/v1/generations/{generation_id}/cancel"))
@@ -256,7 +275,7 @@ class Methods:
         variables: Mapping[str, Value] = NO_VARIABLES,
         boxes: Sequence[Edges] = (),
         poll_s: float = 0.5,
-        **settings: str | int | float,
+        **settings: Setting,
     ) -> Flow[list[bytes]]:
         """The PNGs that answer a prompt or a template. JobFailed: they could not be made."""
         body = _request(prompt, model, template, variables, boxes, settings)
@@ -379,8 +398,14 @@ def _request(
     template: str | None,
     variables: Mapping[str, Value],
     boxes: Sequence[Edges],
-    settings: Mapping[str, str | int | float],
+    settings: Mapping[str, Setting],
 ) -> dict[str, object]:
+    """The body of a request, with the bytes of a layout as base64."""
+    layout = settings.get("layout")
+    if isinstance(layout, Path):
+        layout = _read_files([layout])[0][1][1]
+    if isinstance(layout, bytes):
+        settings = {**settings, "layout": b64encode(layout).decode()}
     return {
         "prompt": prompt,
         "model": model,

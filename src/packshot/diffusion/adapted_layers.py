@@ -137,8 +137,9 @@ class LowRankLayer(Layer):
         def adapt(_module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> None:
             if not gathered:
                 gathered.extend((self.gathered("down", plan), self.gathered("up", plan)))
+            down, up = gathered
             target = outputs[plan.rows]
-            add(plan, *gathered, inputs[0][plan.rows], target)
+            add(plan, down, up, inputs[0][plan.rows], target)
             if rescales:
                 self._rescale(plan, target)
 

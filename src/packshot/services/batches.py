@@ -7,13 +7,14 @@ from packshot.domain.batches import Batch, BatchItem, ItemFailure, check_size
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
 from packshot.domain.errors import Interrupted, PackshotError, StaleAttempt, WorkspaceUnusable
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
-from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef
 from packshot.domain.templates import RenderedScene, Template, check_used
 from packshot.domain.variables import Value
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 from packshot.services.generation import ResolvedPrompt, new_generation, resolve_prompt
+from packshot.services.limits import num_unfinished
 from packshot.services.templates import render_for
 
 # They end or delay the whole batch, whatever the category.
@@ -148,7 +149,7 @@ def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
         pictures=pictures,
         inference_steps=pictures * request.sampling.inference_steps,
         failures=tuple(failures),
-        jobs_ahead=sum(len(records.find(Job, status=status)) for status in (JobStatus.QUEUED, JobStatus.RUNNING)),
+        jobs_ahead=num_unfinished(records),
     )
 
 
@@ -156,16 +157,20 @@ def items_of(records: Records, batch: Batch) -> list[ItemState]:
     """The items of ``batch`` in order."""
     failures = {failure.item_id: failure for failure in records.find(ItemFailure, batch_id=batch.id)}
     generations = {generation.id: generation for generation in records.find(Generation, job_id=batch.job_id)}
-    items = sorted(records.find(BatchItem, batch_id=batch.id), key=lambda item: item.number)
-    categories = {id_: records.get(Category, id_) for id_ in {item.category_id for item in items}}
-    templates = {id_: records.get(Template, id_) for id_ in {item.template_id for item in items}}
+    items = records.find(BatchItem, order=("number",), batch_id=batch.id)
+    categories = {each.id: each for each in records.find(Category, id=[*{item.category_id for item in items}])}
+    templates = {each.id: each for each in records.find(Template, id=[*{item.template_id for item in items}])}
+    made = [item.generation_id for item in items if item.generation_id]
+    images: dict[str, list[GeneratedImage]] = {each: [] for each in made}
+    for image in records.find(GeneratedImage, order=("number",), generation_id=made):
+        images[image.generation_id].append(image)
     return [
         ItemState(
             item=item,
             category=categories[item.category_id],
             template=templates[item.template_id],
             generation=generations[item.generation_id] if item.generation_id else None,
-            images=tuple(_images(records, item)),
+            images=tuple(images[item.generation_id]) if item.generation_id else (),
             failure=failures.get(item.id),
         )
         for item in items
@@ -184,12 +189,6 @@ def failures_of(items: Sequence[ItemState]) -> list[Failure]:
         for state in items
         if state.failure
     ]
-
-
-def _images(records: Records, item: BatchItem) -> list[GeneratedImage]:
-    if item.generation_id is None:
-        return []
-    return sorted(records.find(GeneratedImage, generation_id=item.generation_id), key=lambda image: image.number)
 
 
 def _checked(request: BatchRequest) -> BatchRequest:
@@ -232,7 +231,7 @@ def _unfinished(records: Records, request: BatchRequest) -> PlannedBatch | None:
             tuple(sorted(request.variables.items())),
         )
         if same and not job.finished:
-            items = sorted(records.find(BatchItem, batch_id=batch.id), key=lambda item: item.number)
+            items = records.find(BatchItem, order=("number",), batch_id=batch.id)
             if [(item.category_id, item.template_id) for item in items] == wanted:
                 return PlannedBatch(batch=batch, job=job, resumed=True)
     return None

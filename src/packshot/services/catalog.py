@@ -1,9 +1,12 @@
 """Use cases of the catalog: add, find, list and retire categories."""
 
 import secrets
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import TypeVar
 
 from packshot.domain.catalog import (
     DEFAULT_NAMESPACE,
@@ -154,16 +157,6 @@ def categories_meant(records: Records, prompt: str, namespace: str) -> list[Cate
     return records.find(Category, namespace=namespace)
 
 
-def search_categories(records: Records, query: str, namespace: str = DEFAULT_NAMESPACE) -> list[Category]:
-    """The categories, by path, whose path, identifier or class noun contains ``query`` in whatever case."""
-    wanted = query.casefold()
-    return [
-        category
-        for category in sorted(records.find(Category, namespace=namespace), key=lambda category: category.path)
-        if any(wanted in text for text in (category.path, category.identifier, category.class_noun))
-    ]
-
-
 def retire_category(records: Records, path: str, namespace: str = DEFAULT_NAMESPACE) -> Category:
     """Take a category out of use. Its identifier stays reserved for ever.
 
@@ -180,21 +173,47 @@ def retire_category(records: Records, path: str, namespace: str = DEFAULT_NAMESP
 
 def summarise(records: Records, category: Category) -> CategorySummary:
     """What belongs to ``category``."""
-    images = records.find(ReferenceImage, category_id=category.id)
-    sets = records.find(ReferenceSet, category_id=category.id)
-    fine_tunes = records.find(FineTune, category_id=category.id)
-    served = serving(records.find(AliasEvent, category_id=category.id))
-    return CategorySummary(
-        category=category,
-        num_references=sum(image.accepted for image in images),
-        num_refused=sum(not image.accepted for image in images),
-        newest_set=max(sets, key=lambda each: each.version, default=None),
-        fine_tunes=tuple(fine_tunes),
-        serving_version=next((each.version for each in fine_tunes if each.id == served), None),
-    )
+    return summarise_all(records, [category])[0]
+
+
+def summarise_all(records: Records, categories: Sequence[Category]) -> list[CategorySummary]:
+    """What belongs to each of ``categories``, in as many questions to the database as for one."""
+    ids = [category.id for category in categories]
+    counts = {
+        each.key: each.count for each in records.tally(ReferenceImage, ("category_id", "refusal"), category_id=ids)
+    }
+    sets = {each.category_id: each for each in records.find(ReferenceSet, order=("version",), category_id=ids)}
+    fine_tunes = _by_category(records.find(FineTune, category_id=ids))
+    events = _by_category(records.find(AliasEvent, category_id=ids))
+    return [
+        CategorySummary(
+            category=each,
+            num_references=counts.get((each.id, None), 0),
+            num_refused=sum(
+                count for (owner, refusal), count in counts.items() if owner == each.id and refusal is not None
+            ),
+            newest_set=sets.get(each.id),
+            fine_tunes=tuple(fine_tunes[each.id]),
+            serving_version=_version_of(serving(events[each.id]), fine_tunes[each.id]),
+        )
+        for each in categories
+    ]
 
 
 def list_categories(records: Records, namespace: str = DEFAULT_NAMESPACE) -> list[CategorySummary]:
-    """Every category of the namespace with what belongs to it, by path."""
-    categories = sorted(records.find(Category, namespace=namespace), key=lambda category: category.path)
-    return [summarise(records, category) for category in categories]
+    """Every category of the namespace, by path, the retired ones too."""
+    return summarise_all(records, records.find(Category, order=("path",), namespace=namespace))
+
+
+_Owned = TypeVar("_Owned", FineTune, AliasEvent)
+
+
+def _by_category(records: Sequence[_Owned]) -> defaultdict[str, list[_Owned]]:
+    found: defaultdict[str, list[_Owned]] = defaultdict(list)
+    for each in records:
+        found[each.category_id].append(each)
+    return found
+
+
+def _version_of(fine_tune_id: str | None, among: Sequence[FineTune]) -> int | None:
+    return next((each.version for each in among if each.id == fine_tune_id), None)

@@ -1,10 +1,13 @@
 """Use cases of evaluation as a job: plan one, carry it out exactly once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from heapq import merge
+from itertools import islice
 
 from packshot.domain.catalog import Category
-from packshot.domain.errors import Interrupted
+from packshot.domain.errors import Interrupted, NotFound
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import FineTune
@@ -109,12 +112,38 @@ def run_evaluation(
     )
 
 
-def evaluations_in(records: Records, namespace: str) -> list[Evaluation | EvaluationRun]:
-    """Every evaluation of a namespace, the oldest first: those that were planned as jobs as their plans."""
-    planned: dict[str, Evaluation | EvaluationRun] = {}
-    made: dict[str, Evaluation | EvaluationRun] = {}
-    for category in records.find(Category, namespace=namespace):
-        for fine_tune in records.find(FineTune, category_id=category.id):
-            made |= {each.id: each for each in records.find(Evaluation, fine_tune_id=fine_tune.id)}
-            planned |= {each.id: each for each in records.find(EvaluationRun, fine_tune_id=fine_tune.id)}
-    return sorted((made | planned).values(), key=lambda each: (each.created_at, each.id))
+Asked = Evaluation | EvaluationRun
+
+
+def evaluations_in(records: Records, namespace: str, *, after: str | None, limit: int) -> list[Asked]:
+    """The evaluations of a namespace, the oldest first: those that were planned as jobs as their plans.
+
+    At most ``limit``, behind the one with the id ``after``; raises NotFound where there is none.
+    """
+    place: tuple[datetime, str] | None = None
+    if after is not None:
+        planned = records.find(EvaluationRun, id=after, namespace=namespace)
+        found = planned or records.find(Evaluation, id=after, namespace=namespace)
+        if not found:
+            raise NotFound(f"there is no evaluation with the id {after!r}")
+        place = _place(found[0])
+
+    def read(kind: type[EvaluationRun] | type[Evaluation]) -> Iterator[Asked]:
+        last: str | None = None
+        since = place and place[0]
+        while True:
+            chunk = records.find(
+                kind, order=("created_at", "id"), after=last, limit=limit + 1, since=since, namespace=namespace
+            )
+            plans = {each.id for each in records.find(EvaluationRun, id=[each.id for each in chunk])}
+            yield from (each for each in chunk if kind is EvaluationRun or each.id not in plans)
+            if len(chunk) <= limit:
+                return
+            last = chunk[-1].id
+
+    both = merge(read(EvaluationRun), read(Evaluation), key=_place)
+    return list(islice((each for each in both if place is None or _place(each) > place), limit))
+
+
+def _place(evaluation: Asked) -> tuple[datetime, str]:
+    return evaluation.created_at, evaluation.id

@@ -7,14 +7,15 @@ import time
 from collections.abc import Collection, Sequence
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category
-from packshot.domain.errors import CapabilityMissing, Interrupted, NotFound
+from packshot.domain.errors import CapabilityMissing, NotFound
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings, find_subject
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import ForeignModel
 from packshot.domain.providers import SIZE, Provider, check_capable, split_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
-from packshot.ports import Blobs, ForeignGenerator, Progress, Records
+from packshot.ports import Blobs, ForeignGenerator, Records
 from packshot.services.catalog import new_id, now
+from packshot.services.generation_jobs import Recipe, carry_out, keep_pictures, queue_generation
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.usage import usage_at_once
 
@@ -88,18 +89,8 @@ def plan_foreign_generation(
     priority: int = 0,
 ) -> Generation:
     """Queue a request that ``model`` is to answer."""
-    job_id = new_id("job")
-    generation = _generation(model, prompt, sampling, code_revision, namespace, job_id=job_id)
-    job = Job(
-        id=job_id,
-        kind=JobKind.FOREIGN_GENERATION,
-        subject_id=generation.id,
-        namespace=namespace,
-        priority=priority,
-        created_at=now(),
-    )
-    records.add(job, generation)
-    return generation
+    generation = _generation(model, prompt, sampling, code_revision, namespace, job_id=new_id("job"))
+    return queue_generation(records, generation, JobKind.FOREIGN_GENERATION, priority)
 
 
 def run_foreign_generation(
@@ -112,26 +103,18 @@ def run_foreign_generation(
     report: ReportProgress,
     stop: Stop,
 ) -> None:
-    """Have the pictures of ``job`` made, and record them once, however often it is tried.
+    """Have the pictures of ``job`` made.
 
     Raises:
-        Interrupted: ``stop()`` became true.
-        StaleAttempt: another worker took over, or the job was canceled; nothing was recorded.
+        Interrupted, StaleAttempt: see ``generation_jobs.carry_out``.
         ProviderUnusable, ProviderRefused: see ``ports.ForeignGenerator``.
     """
-    generation = records.get(Generation, job.subject_id)
-    assert generation.foreign_model
-    if records.find(GeneratedImage, generation_id=generation.id):
-        return
 
-    def checked(progress: Progress) -> None:
-        report(progress)
-        if stop():
-            raise Interrupted(f"stopped after picture {progress.step} of {progress.num_steps}")
+    def make(generation: Generation, checked: ReportProgress) -> list[GeneratedImage]:
+        assert generation.foreign_model
+        return _make(blobs, generator, generation, generation.foreign_model, checked, inscribe)
 
-    images = _make(blobs, generator, generation, generation.foreign_model, checked, inscribe)
-    with records.transaction(fence=(job.id, job.attempt)):
-        records.add(*images)
+    carry_out(job, records, make, report=report, stop=stop)
 
 
 def _generation(
@@ -166,14 +149,12 @@ def _make(
     inscribe: Inscribe,
 ) -> list[GeneratedImage]:
     pngs = generator.generate(model, generation.prompt, generation.sampling, request_id=generation.id, report=report)
-    images: list[GeneratedImage] = []
-    for number, png in enumerate(pngs):
+
+    def made_of(number: int) -> tuple[int | None, Recipe]:
         seed = generation.sampling.seed + number if "seed" in model.settings else None
-        sha256 = blobs.put(inscribe(png, _recipe(generation, model, seed)))
-        images.append(
-            GeneratedImage(id=new_id("img"), generation_id=generation.id, number=number, seed=seed, sha256=sha256)
-        )
-    return images
+        return seed, _recipe(generation, model, seed)
+
+    return keep_pictures(blobs, generation, pngs, inscribe, numbers=range(len(pngs)), made_of=made_of)
 
 
 def _recipe(generation: Generation, model: ForeignModel, seed: int | None) -> dict[str, str | int | float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.composition import Box
-from packshot.domain.errors import FineTuneQuarantined, Interrupted, InvalidPrompt
+from packshot.domain.errors import FineTuneQuarantined, InvalidPrompt
 from packshot.domain.generation import (
     GeneratedImage,
     Generation,
@@ -21,10 +21,11 @@ from packshot.domain.templates import Template
 from packshot.domain.training import instance_prompt
 from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
-from packshot.ports import Blobs, Generator, LoadedSubject, Progress, Records
+from packshot.ports import Blobs, Generator, LoadedSubject, Records
 from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import categories_meant, new_id, now
 from packshot.services.composition import ResolvedSubject, compose
+from packshot.services.generation_jobs import Recipe, carry_out, keep_pictures, queue_generation
 from packshot.services.jobs import ReportProgress, Stop, no_report
 from packshot.services.models import serving_fine_tune
 from packshot.services.training import WEIGHTS
@@ -214,20 +215,10 @@ def plan_generation(
             boxes=boxes,
             namespace=namespace,
         )
-        job_id = new_id("job")
         generation = new_generation(
-            prompt, resolved, sampling, code_revision, namespace, job_id=job_id, template=template
+            prompt, resolved, sampling, code_revision, namespace, job_id=new_id("job"), template=template
         )
-        job = Job(
-            id=job_id,
-            kind=JobKind.GENERATION,
-            subject_id=generation.id,
-            namespace=namespace,
-            priority=priority,
-            created_at=now(),
-        )
-        records.add(job, generation)
-    return generation
+        return queue_generation(records, generation, JobKind.GENERATION, priority)
 
 
 def run_generation(
@@ -240,28 +231,18 @@ def run_generation(
     report: ReportProgress,
     stop: Stop,
 ) -> list[GeneratedImage]:
-    """Make the pictures of ``job``: exactly once, however often it is tried.
+    """Make the pictures of ``job``.
 
     Raises:
-        Interrupted: ``stop()`` became true.
-        StaleAttempt: another worker took over, or the job was canceled; nothing was recorded.
+        Interrupted, StaleAttempt: see ``generation_jobs.carry_out``.
         IncompatibleFineTune, CorruptArtifact, BaseModelRefused: the models cannot be loaded.
     """
-    generation = records.get(Generation, job.subject_id)
-    known = records.find(GeneratedImage, generation_id=generation.id)
-    if known:
-        return known
-    resolved = resolved_again(records, generation)
 
-    def checked(progress: Progress) -> None:
-        report(progress)
-        if stop():
-            raise Interrupted(f"stopped after step {progress.step} of {progress.num_steps}")
+    def make(generation: Generation, checked: ReportProgress) -> list[GeneratedImage]:
+        resolved = resolved_again(records, generation)
+        return make_images(records, blobs, generator, generation, resolved, checked, inscribe)
 
-    images = make_images(records, blobs, generator, generation, resolved, checked, inscribe)
-    with records.transaction(fence=(job.id, job.attempt)):
-        records.add(*images)
-    return images
+    return carry_out(job, records, make, report=report, stop=stop)
 
 
 def new_generation(
@@ -356,14 +337,12 @@ def keep_images(
     numbers: range,
 ) -> list[GeneratedImage]:
     """The pictures ``numbers`` of ``generation``, stored with their recipes, not recorded yet."""
-    images: list[GeneratedImage] = []
-    for number, png in zip(numbers, pngs, strict=True):
+
+    def made_of(number: int) -> tuple[int, Recipe]:
         seed = generation.sampling.seed + number
-        sha256 = blobs.put(inscribe(png, _recipe(generation, resolved, seed)))
-        images.append(
-            GeneratedImage(id=new_id("img"), generation_id=generation.id, number=number, seed=seed, sha256=sha256)
-        )
-    return images
+        return seed, _recipe(generation, resolved, seed)
+
+    return keep_pictures(blobs, generation, pngs, inscribe, numbers=numbers, made_of=made_of)
 
 
 def _recipe(generation: Generation, resolved: ResolvedPrompt, seed: int) -> dict[str, str | int | float]:

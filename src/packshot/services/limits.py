@@ -55,22 +55,24 @@ def limits_of(records: Records, namespace: str, settings: Limits) -> Limits:
     )
 
 
-def check_room(records: Records, namespace: str, limits: Limits, *, num_jobs: int = 1) -> None:
-    """Check that ``namespace`` may have ``num_jobs`` jobs more; call it in the transaction that adds them.
+def check_room(records: Records, namespace: str, limits: Limits) -> None:
+    """Check that ``namespace`` may have one more job; call it in the transaction that adds it.
 
     Raises:
         QuotaExceeded: it has too many that are not finished.
     """
-    there = sum(
-        each.count
-        for status in (JobStatus.QUEUED, JobStatus.RUNNING)
-        for each in records.tally(Job, (), status=status.value, namespace=namespace)
-    )
-    if there + num_jobs > limits.max_unfinished_jobs:
+    there = num_unfinished(records, namespace=namespace)
+    if there >= limits.max_unfinished_jobs:
         raise QuotaExceeded(
             f"{namespace} has {there} unfinished jobs and may have {limits.max_unfinished_jobs}; "
             "wait for some to end or cancel them, or ask the operator for a larger quota"
         )
+
+
+def num_unfinished(records: Records, **equal: str) -> int:
+    """How many jobs wait or run, of all or of those that are like that."""
+    unfinished = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
+    return sum(each.count for each in records.tally(Job, (), since=None, status=unfinished, **equal))
 
 
 class RequestRates:

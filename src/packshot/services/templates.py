@@ -57,13 +57,15 @@ def template_at(records: Records, reference: str, namespace: str = DEFAULT_NAMES
     return found[0]
 
 
-def template_versions(records: Records, name: str, namespace: str = DEFAULT_NAMESPACE) -> list[Template]:
-    """Every version of the template ``name``, the oldest first.
+def template_versions(
+    records: Records, name: str, namespace: str = DEFAULT_NAMESPACE, *, limit: int | None = None
+) -> list[Template]:
+    """Every version of the template ``name``, the oldest first, or the first ``limit`` of them.
 
     Raises:
         NotFound: there is none; near matches are named.
     """
-    versions = records.find(Template, namespace=namespace, name=name)
+    versions = records.find(Template, namespace=namespace, name=name, limit=limit)
     if not versions:
         names = sorted({each.name for each in records.find(Template, namespace=namespace)})
         near = get_close_matches(name, names, n=3)
@@ -74,7 +76,7 @@ def template_versions(records: Records, name: str, namespace: str = DEFAULT_NAME
 
 def list_templates(records: Records, namespace: str = DEFAULT_NAMESPACE) -> list[Template]:
     """Every version of every template of the namespace, by name, the oldest version first."""
-    return sorted(records.find(Template, namespace=namespace), key=lambda each: (each.name, each.version))
+    return records.find(Template, order=("name", "version"), namespace=namespace)
 
 
 def render_for(template: Template, category: Category, variables: Mapping[str, Value]) -> RenderedScene:

@@ -9,7 +9,7 @@ from pathlib import Path
 from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.errors import NotFound
 from packshot.domain.generation import Subject, rewrite_prompt
-from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingConfig, TrainingRun, trained_phrase, trained_token
@@ -17,6 +17,7 @@ from packshot.imaging.plots import loss_plot
 from packshot.ports import Blobs, Judge, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.limits import num_unfinished
 from packshot.services.models import next_version
 from packshot.services.step_choice import choice_files, scoring, split_examples
 from packshot.services.validation import validation_files, validation_samples
@@ -135,7 +136,7 @@ def estimate_training(records: Records, category: Category, config: TrainingConf
         training_images=config.steps * config.batch_size * (2 if prior else 1),
         class_images=config.num_class_images if prior else 0,
         class_image_steps=config.class_inference_steps if prior else 0,
-        jobs_ahead=sum(len(records.find(Job, status=status)) for status in (JobStatus.QUEUED, JobStatus.RUNNING)),
+        jobs_ahead=num_unfinished(records),
     )
 
 

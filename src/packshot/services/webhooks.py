@@ -3,8 +3,6 @@
 A message is written in the transaction that ends its job, so none is lost; it is sent at least once.
 """
 
-import base64
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,13 +11,13 @@ from datetime import datetime, timedelta
 from packshot.domain.errors import AddressRefused, Conflict
 from packshot.domain.jobs import Job
 from packshot.domain.webhooks import (
-    SECRET_PREFIX,
     Delivery,
     DeliveryStatus,
     Webhook,
     attempted,
     check_url,
     message_about,
+    secret_of,
     signed_headers,
 )
 from packshot.ports import Poster, Records
@@ -64,7 +62,6 @@ def add_webhook(records: Records, namespace: str, url: str) -> Webhook:
         id=new_id("whk"),
         namespace=namespace,
         url=check_url(url),
-        secret=SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode(),
         created_at=now(),
     )
     with records.transaction():
@@ -109,13 +106,16 @@ def announce(records: Records, job: Job) -> None:
         )
 
 
-def deliver_due(records: Records, poster: Poster, at: datetime | None = None) -> list[Delivery]:
-    """Send what is due ``at`` a time (now), at most MAX_AT_ONCE messages; gives them as they are afterwards."""
+def deliver_due(records: Records, poster: Poster, key: bytes, at: datetime | None = None) -> list[Delivery]:
+    """Send what is due ``at`` a time (now), at most MAX_AT_ONCE messages; gives them as they are afterwards.
+
+    ``key`` is the server's, from which the secrets come that sign them.
+    """
     moment = at or now()
     taken = _taken(records, moment)
 
     def send(delivery: Delivery) -> Delivery:
-        return _send(records, poster, delivery, moment)
+        return _send(records, poster, key, delivery, moment)
 
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook") as pool:
         return list(pool.map(send, taken))
@@ -130,12 +130,12 @@ def _taken(records: Records, at: datetime) -> Sequence[Delivery]:
     return due[:MAX_AT_ONCE]
 
 
-def _send(records: Records, poster: Poster, delivery: Delivery, at: datetime) -> Delivery:
+def _send(records: Records, poster: Poster, key: bytes, delivery: Delivery, at: datetime) -> Delivery:
     webhook = records.get(Webhook, delivery.webhook_id)
     if webhook.disabled_at:
         after = replace(delivery, status=DeliveryStatus.FAILED, last_error="the webhook is disabled")
     else:
-        headers = signed_headers(webhook.secret, delivery.id, at, delivery.body)
+        headers = signed_headers(secret_of(webhook, key), delivery.id, at, delivery.body)
         try:
             status = poster.post(webhook.url, delivery.body.encode(), headers)
             error = None if 200 <= status < 300 else f"it answered {status}"

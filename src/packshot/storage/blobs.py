@@ -28,6 +28,7 @@ class ObstoreBlobs:
         self._store = store
         self._where = where
         self._folder = folder
+        self._lasting: set[Path] = set()  # folders whose own entries are known to be on the disk
 
     @classmethod
     def folder(cls, folder: Path) -> Self:
@@ -47,8 +48,17 @@ class ObstoreBlobs:
             # Overwrites what is there: the bytes are the same, unless the old copy is damaged and this one mends it.
             obstore.put(self._store, _key(sha256), data, mode="overwrite", use_multipart=False)
             if self._folder is not None:
-                _flush(self._folder / _key(sha256))
+                self._flush(self._folder / _key(sha256))
         return sha256
+
+    def _flush(self, file: Path) -> None:
+        """Bring a file and its entries in the folders above to the disk, so that no record outlives its blob."""
+        _sync(file)
+        _sync(file.parent)
+        if file.parent not in self._lasting:
+            for path in file.parents[1:3]:
+                _sync(path)
+            self._lasting.add(file.parent)
 
     def get(self, sha256: str) -> bytes:
         """The bytes, checked against their name; see the port."""
@@ -93,14 +103,12 @@ def _key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
-def _flush(file: Path) -> None:
-    """Bring a file and its entries in the folders above to the disk, so that no record outlives its blob."""
-    for path in (file, *file.parents[:3]):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

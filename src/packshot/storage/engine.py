@@ -1,6 +1,7 @@
 """Opens databases and maps their exceptions to ours, once. Does not know any table.
 
-Everything that only SQLite needs is in ``_sqlite_engine``; a URL of another database goes to SQLAlchemy as it is.
+Everything that only SQLite needs is in ``_sqlite_engine``, and what PostgreSQL needs in ``_postgres_engine``. On both, one
+transaction writes at a time, and readers never wait for it.
 """
 
 import sqlite3
@@ -11,25 +12,43 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from packshot.domain.errors import InvalidInput, WorkspaceUnusable
 
-READ_ONLY = "packshot_read_only"
-"""Execution option of a connection that will not write, so that SQLite need not take the write lock for it."""
-
+_READ_ONLY = "packshot_read_only"
 BUSY_TIMEOUT_S = 30
 NUM_KEPT_CONNECTIONS = 40
+NUM_SERVER_CONNECTIONS = 20  # a PostgreSQL server lets 100 in, of all processes, where nobody changed that
+WRITE_LOCK = int.from_bytes(b"packshot")  # a number that no other program in the database locks
 
 
 def make_engine(database: str | Path) -> Engine:
-    """An engine for a database URL, or for the SQLite file at a path. Connects to nothing yet."""
-    if isinstance(database, str) and "://" in database:
+    """An engine for a database URL, or for the SQLite file at a path. Connects to nothing yet.
+
+    Raises:
+        InvalidInput: it is no URL of SQLite or PostgreSQL, or PostgreSQL's driver is not installed.
+    """
+    if not (isinstance(database, str) and "://" in database):
+        return _sqlite_engine(URL.create("sqlite", database=str(database)))
+    try:
         url = make_url(database)
-    else:
-        url = URL.create("sqlite", database=str(database))
-    return _sqlite_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidInput(f"{database!r} is not the URL of a database; write postgresql://user@host/name") from error
+    match url.drivername.partition("+")[0]:
+        case "sqlite":
+            return _sqlite_engine(url)
+        case "postgresql" | "postgres":
+            return _postgres_engine(url.set(drivername="postgresql+psycopg"))
+        case other:
+            raise InvalidInput(f"records cannot be kept in {other}; use postgresql://user@host/name, or an SQLite file")
+
+
+def reader(engine: Engine) -> Engine:
+    """The same database for connections that will not write: without the write lock, each statement by itself."""
+    alone = {} if engine.url.get_backend_name() == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    return engine.execution_options(**{_READ_ONLY: True}, **alone)
 
 
 def database_file(engine: Engine) -> Path | None:
@@ -65,8 +84,29 @@ def _sqlite_engine(url: URL) -> Engine:
     def begin(connection: Connection) -> None:
         # A transaction that will write takes the write lock first: one that starts as a reader and then wants to
         # write fails with "database is locked" at once, whatever the busy timeout.
-        read_only = connection.get_execution_options().get(READ_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if not connection.get_execution_options().get(_READ_ONLY, False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    try:
+        engine = create_engine(
+            url,
+            pool_size=NUM_SERVER_CONNECTIONS,
+            pool_pre_ping=True,  # a server that was restarted is no error
+            connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={BUSY_TIMEOUT_S}s"},
+        )
+    except ModuleNotFoundError as error:
+        raise InvalidInput("PostgreSQL needs its driver; run: pip install 'packshot[postgres]'") from error
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Row locks alone would not keep what a transaction counted or did not find (a quota, the next version). The lock
+        # goes with the transaction; statements after it see all that was committed before.
+        if not connection.get_execution_options().get(_READ_ONLY, False):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
     return engine
 
@@ -103,11 +143,12 @@ def mapped_failures(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def unicode_checked() -> Iterator[None]:
-    """Around one statement: refuse text that no database can hold.
+def values_checked() -> Iterator[None]:
+    """Around one statement: refuse values that the database cannot hold.
 
     Raises:
-        InvalidInput: text that is not Unicode (a file name in another encoding).
+        InvalidInput: text that is not Unicode (a file name in another encoding) or, in PostgreSQL, that holds NUL; a value
+            longer or larger than its column.
     """
     try:
         yield
@@ -115,12 +156,14 @@ def unicode_checked() -> Iterator[None]:
         raise InvalidInput(
             f"{error.object!r} is not valid Unicode text and cannot be stored; rename the file or mend the text"
         ) from error
+    except DataError as error:
+        raise InvalidInput(f"the database cannot hold a value: {str(error.orig).splitlines()[0]}") from error
 
 
 def _advice(cause: str) -> str:
     known = {
         "full": "free some disk space and try again; nothing was changed",
-        "locked": f"another process has held it for {BUSY_TIMEOUT_S} s; find and end that process",
+        "lock": f"another process has held it for {BUSY_TIMEOUT_S} s; find and end that process",
         "malformed": "restore it from a backup",
         "not a database": "restore it from a backup, or point PACKSHOT_HOME at a workspace",
         "readonly": "make the file and its folder writable",

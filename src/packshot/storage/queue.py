@@ -1,9 +1,8 @@
 """Which job a worker takes next: look-ups that follow an index however long the queue is. Does not change a job."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from packshot.domain.jobs import Job, JobStatus, whose_turn
 from packshot.storage.rows.inputs import job_from_row
@@ -14,7 +13,7 @@ _WAITS = job.c.status == JobStatus.QUEUED.value
 
 
 def next_claimable(connection: Connection, now: datetime, job_id: str | None) -> Job | None:
-    """The job to claim (or ``job_id``, where it is claimable), locked; whose turn it was is noted."""
+    """The job to claim (or ``job_id``, where it is claimable); whose turn it was is noted."""
     deserted = and_(job.c.status == JobStatus.RUNNING.value, job.c.lease_expires_at <= time_to_text(now))
     if job_id is not None:
         wanted = job.c.id == job_id
@@ -39,10 +38,5 @@ def _next_in_turn(connection: Connection) -> Job | None:
 
 def _first(connection: Connection, where: ColumnElement[bool]) -> Job | None:
     statement = select(job).where(where).order_by(job.c.seq).limit(1)
-    row = connection.execute(locked(statement, lock=True)).mappings().first()
+    row = connection.execute(statement).mappings().first()
     return None if row is None else job_from_row(dict(row))
-
-
-def locked(statement: Select[Any], *, lock: bool) -> Select[Any]:
-    """``statement`` so that nobody else changes what it found before this transaction ends."""
-    return statement.with_for_update() if lock else statement

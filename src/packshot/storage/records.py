@@ -1,18 +1,20 @@
 """Implements Records with SQLAlchemy Core. Does not know what the records mean, nor which database it talks to.
 
-Transactions that may write take SQLite's write lock when they begin, so that whatever a transaction read still holds
-when it writes: the fence of a job, the oldest claimable job, the newest version of a category. Inside a transaction
-every further one is a savepoint, so that a refused call leaves nothing of itself behind.
+Transactions that may write take the database's one write lock when they begin, so that whatever a transaction read
+still holds when it writes: the fence of a job, the oldest claimable job, the newest version of a category. Inside a
+transaction every further one is a savepoint, so that a refused call leaves nothing of itself behind.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from packshot.domain import jobs
@@ -22,14 +24,15 @@ from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.webhooks import Delivery, Webhook
-from packshot.ports import Fence, R, Record, Tally
+from packshot.ports import Fence, R, Record, Search, Tally, Wanted
 from packshot.storage import tables
-from packshot.storage.engine import READ_ONLY, make_engine, mapped_failures, unicode_checked
-from packshot.storage.queue import locked, next_claimable
+from packshot.storage.engine import make_engine, mapped_failures, reader, values_checked
+from packshot.storage.queries import Parameters, asked, place, rows, tallied
+from packshot.storage.queue import next_claimable
 from packshot.storage.refusals import refusal, removal_refusal
 from packshot.storage.rows import SHAPES, Shape
 from packshot.storage.rows.inputs import members_to_rows
-from packshot.storage.rows.values import Row, time_to_text
+from packshot.storage.rows.values import Row
 from packshot.storage.schema import create_schema, open_schema
 
 _ORDER = {kind: place for place, kind in enumerate(SHAPES)}
@@ -40,7 +43,10 @@ class SqlRecords:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = reader(engine)
         self._local = threading.local()
+        # Threads of one process wait here for the write lock: SQLite would have them sleep and look again.
+        self._turn = threading.Lock()
 
     @classmethod
     def create(cls, database: str | Path) -> Self:
@@ -49,9 +55,7 @@ class SqlRecords:
         Raises:
             WorkspaceUnusable: the database belongs to something else, is newer than this program, or does not answer.
         """
-        engine = make_engine(database)
-        create_schema(engine)
-        return cls(engine)
+        return cls._prepared(database, create_schema)
 
     @classmethod
     def open(cls, database: str | Path) -> Self:
@@ -61,8 +65,16 @@ class SqlRecords:
             WorkspaceMissing: there is none.
             WorkspaceUnusable: as ``create``.
         """
+        return cls._prepared(database, open_schema)
+
+    @classmethod
+    def _prepared(cls, database: str | Path, prepare: Callable[[Engine], None]) -> Self:
         engine = make_engine(database)
-        open_schema(engine)
+        try:
+            prepare(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine)
 
     def close(self) -> None:
@@ -88,7 +100,7 @@ class SqlRecords:
         with self._writing() as connection:
             for record in sorted(records, key=lambda record: _ORDER[type(record)]):
                 with _refusals_of(record):
-                    connection.execute(insert(_shape(type(record)).table), [_shape(type(record)).to_row(record)])
+                    connection.execute(_insertion(type(record)), [_shape(type(record)).to_row(record)])
                     if isinstance(record, ReferenceSet) and (members := members_to_rows(record)):
                         connection.execute(insert(tables.reference_set_member), members)
 
@@ -118,13 +130,29 @@ class SqlRecords:
         with self._reading() as connection:
             return _get(connection, kind, id_)
 
-    def find(self, kind: type[R], **equal: str | int | None) -> list[R]:
-        """The records whose fields equal the given values, in order of creation; see the port."""
-        columns = _shape(kind).table.c
-        unknown = [name for name in equal if name not in columns or name == "seq"]
-        assert not unknown, f"{kind.__name__} cannot be found by {', '.join(unknown)}"
-        with self._reading() as connection:
-            return _select(connection, kind, and_(True, *(columns[name] == value for name, value in equal.items())))
+    def find(
+        self,
+        kind: type[R],
+        *,
+        order: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        since: datetime | None = None,
+        search: Search | None = None,
+        **equal: Wanted,
+    ) -> list[R]:
+        """The records that are like that, in order; see the port."""
+        question, parameters = asked(_shape(kind).table, equal, since=since, search=search)
+        question = replace(question, order=tuple(order), behind=after is not None, limited=limit is not None)
+        if limit is not None:
+            parameters["limit"] = limit
+        with self._reading() as connection, values_checked():
+            if after is not None:
+                found = connection.execute(place(question), {**parameters, "after": after}).first()
+                if found is None:
+                    raise NotFound(f"there is no {kind.__name__} with the id {after!r} in this list")
+                parameters |= {f"key_{number}": value for number, value in enumerate(found)}
+            return _records(connection, kind, rows(question), parameters)
 
     def tally(
         self,
@@ -133,26 +161,17 @@ class SqlRecords:
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
-        **equal: str | int | None,
+        **equal: Wanted,
     ) -> list[Tally]:
         """Counts and sums per group; see the port."""
-        columns = _shape(kind).table.c
-        groups = [columns[name] for name in by]
-        where = [columns[name] == value for name, value in equal.items()]
-        if since is not None:
-            where.append(columns["created_at"] >= time_to_text(since))
-        statement = (
-            select(*groups, func.count(), *(func.sum(columns[name]) for name in sums))
-            .where(and_(True, *where))
-            .group_by(*groups)
-            .order_by(*(group.asc().nulls_first() for group in groups))
-        )
+        question, parameters = asked(_shape(kind).table, equal, since=since)
+        statement = tallied(question, tuple(by), tuple(sums))
         with self._reading() as connection:
-            rows = [tuple(row) for row in connection.execute(statement)]
-        split = len(groups)
+            found = [tuple(row) for row in connection.execute(statement, parameters)]
+        split = len(by)
         return [
             Tally(key=row[:split], count=row[split], sums=tuple(map(float, row[split + 1 :])))
-            for row in rows
+            for row in found
             if row[split]
         ]
 
@@ -189,7 +208,7 @@ class SqlRecords:
                 with outer.begin_nested():
                     yield outer
                 return
-            with self._engine.begin() as connection:
+            with self._turn, self._engine.begin() as connection:
                 self._local.connection = connection
                 try:
                     yield connection
@@ -198,14 +217,19 @@ class SqlRecords:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """A connection that sees one state of the database: this thread's transaction, or a snapshot."""
+        """A connection to read with: that of this thread's transaction, or one without."""
         outer: Connection | None = getattr(self._local, "connection", None)
         with mapped_failures(self._engine):
             if outer is not None:
                 yield outer
                 return
-            with self._engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+            with self._reader.connect() as connection:
                 yield connection
+
+
+@cache
+def _insertion(kind: type[Record]) -> Insert:
+    return insert(_shape(kind).table)
 
 
 def _shape(kind: type[R]) -> Shape[R]:
@@ -219,7 +243,7 @@ def _not_found(kind: type[Record], id_: str) -> NotFound:
 @contextmanager
 def _refusals_of(record: Record) -> Iterator[None]:
     try:
-        with unicode_checked():
+        with values_checked():
             yield
     except IntegrityError as error:
         raise refusal(record, _shape(type(record)), error) from error
@@ -227,30 +251,29 @@ def _refusals_of(record: Record) -> Iterator[None]:
 
 def _check_fence(connection: Connection, fence: Fence) -> None:
     job_id, attempt = fence
-    jobs.check_attempt(_get(connection, Job, job_id, lock=True), attempt)
+    jobs.check_attempt(_get(connection, Job, job_id), attempt)
 
 
-def _get(connection: Connection, kind: type[R], id_: str, *, lock: bool = False) -> R:
-    found = _select(connection, kind, _shape(kind).table.c.id == id_, lock=lock)
+def _get(connection: Connection, kind: type[R], id_: str) -> R:
+    question, parameters = asked(_shape(kind).table, {"id": id_})
+    found = _records(connection, kind, rows(question), parameters)
     if not found:
         raise _not_found(kind, id_)
     return found[0]
 
 
-def _select(connection: Connection, kind: type[R], where: ColumnElement[bool], *, lock: bool = False) -> list[R]:
-    shape = _shape(kind)
-    statement = select(shape.table).where(where).order_by(shape.table.c.seq)
-    with unicode_checked():
-        rows: list[Row] = [dict(row) for row in connection.execute(locked(statement, lock=lock)).mappings()]
+def _records(connection: Connection, kind: type[R], statement: Select[Any], parameters: Parameters) -> list[R]:
+    with values_checked():
+        found: list[Row] = [dict(row) for row in connection.execute(statement, parameters).mappings()]
     if kind is ReferenceSet:
-        members = _members(connection, where)
-        rows = [{**row, "members": members.get(row["id"], [])} for row in rows]
-    return [shape.from_row(row) for row in rows]
+        members = _members(connection, [row["id"] for row in found])
+        found = [{**row, "members": members.get(row["id"], [])} for row in found]
+    return [_shape(kind).from_row(row) for row in found]
 
 
-def _members(connection: Connection, where: ColumnElement[bool]) -> dict[str, list[Row]]:
-    member, owner = tables.reference_set_member, tables.reference_set
-    statement = select(member).join(owner).where(where).order_by(member.c.position)
+def _members(connection: Connection, set_ids: Sequence[str]) -> dict[str, list[Row]]:
+    member = tables.reference_set_member
+    statement = select(member).where(member.c.reference_set_id.in_(set_ids)).order_by(member.c.position)
     found: dict[str, list[Row]] = {}
     for row in connection.execute(statement).mappings():
         found.setdefault(row["reference_set_id"], []).append(dict(row))

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from packshot.domain.errors import WorkspaceMissing, WorkspaceUnusable
-from packshot.storage.engine import READ_ONLY, database_file, mapped_failures
+from packshot.storage.engine import database_file, mapped_failures, reader
 from packshot.storage.tables import SCHEMA_REVISION
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -81,7 +81,7 @@ def migrate(engine: Engine) -> None:
 
 
 def _revision(engine: Engine) -> str | None:
-    with mapped_failures(engine), engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+    with mapped_failures(engine), reader(engine).connect() as connection:
         return _revision_on(connection)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0012"
+SCHEMA_REVISION = "0013"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -59,6 +59,11 @@ def _digest(name: str, *, nullable: bool = False) -> Column[str]:
     return Column(name, String(64), nullable=nullable)
 
 
+def _sorted_name(name: str, length: int) -> Column[str]:
+    by_bytes = String(length, collation="C")  # as SQLite compares by itself
+    return Column(name, String(length).with_variant(by_bytes, "postgresql"), nullable=False)
+
+
 def _points_at(table: str, *, name: str = "", nullable: bool = False) -> Column[str]:
     return Column(name or f"{table}_id", String(64), ForeignKey(f"{table}.id"), nullable=nullable, index=True)
 
@@ -69,7 +74,7 @@ category = Table(
     _seq(),
     _id(),
     Column("namespace", String(64), nullable=False),
-    Column("path", String(200), nullable=False),
+    _sorted_name("path", 200),
     _text("class_noun"),
     _text("identifier"),
     _text("identifier_fold"),
@@ -77,6 +82,7 @@ category = Table(
     _time("retired_at", nullable=True),
     UniqueConstraint("namespace", "path"),
     UniqueConstraint("namespace", "identifier_fold"),
+    Index(None, "namespace", "identifier"),
 )
 
 reference_image = Table(
@@ -157,6 +163,7 @@ job = Table(
     _time("finished_at", nullable=True),
     Index(None, "status", "seq"),
     Index(None, "status", "namespace", "priority", "seq"),
+    Index(None, "namespace", "seq"),
 )
 
 turn = Table(
@@ -249,7 +256,7 @@ template = Table(
     _seq(),
     _id(),
     Column("namespace", String(64), nullable=False),
-    Column("name", String(64), nullable=False),
+    _sorted_name("name", 64),
     Column("version", Integer, nullable=False),
     _text("scene"),
     _time("created_at"),
@@ -273,6 +280,7 @@ generation = Table(
     _points_at("template", nullable=True),
     _text("subjects"),
     _time("created_at"),
+    Index(None, "namespace", "seq"),
 )
 
 generated_image = Table(
@@ -292,13 +300,14 @@ batch = Table(
     metadata,
     _seq(),
     _id(),
-    Column("namespace", String(64), nullable=False, index=True),
+    Column("namespace", String(64), nullable=False),
     _text("sampling"),
     _text("own_settings"),
     _text("variables"),
     _text("code_revision"),
     _points_at("job"),
     _time("created_at"),
+    Index(None, "namespace", "seq"),
 )
 
 batch_item = Table(
@@ -375,13 +384,14 @@ audit_entry = Table(
     metadata,
     _seq(),
     _id(),
-    Column("namespace", String(64), nullable=False, index=True),
+    Column("namespace", String(64), nullable=False),
     _text("actor"),
     Column("action", String(32), nullable=False),
     _text("subject"),
     _text("reason"),
     Column("request_id", String(64), nullable=False),
     _time("created_at"),
+    Index(None, "namespace", "seq"),
 )
 
 quota = Table(

@@ -27,6 +27,7 @@ from packshot.services.limits import RequestRates, limits_of
 from packshot.web.replies import REQUEST_ID, error_response
 
 MAX_BODY_BYTES = 2**20
+_LARGER_BODIES = {"/references": MAX_UPLOAD_BYTES, "/v1/generations": 32 * 2**20}  # photos; a layout
 METRICS_PATH = "/metrics"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -56,7 +57,7 @@ class RequestIds:
 
 
 class BodyLimits:
-    """Reads at most MAX_UPLOAD_BYTES of photos, and MAX_BODY_BYTES of anything else."""
+    """Reads at most MAX_BODY_BYTES, and more only where pictures come along."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,7 +67,7 @@ class BodyLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MAX_UPLOAD_BYTES if scope["path"].endswith("/references") else MAX_BODY_BYTES
+        limit = next((limit for end, limit in _LARGER_BODIES.items() if scope["path"].endswith(end)), MAX_BODY_BYTES)
         declared = Headers(scope=scope).get("content-length", "0")
         read = int(declared) if declared.isdecimal() and int(declared) > limit else 0
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer, SecurityScopes
@@ -11,11 +11,10 @@ from pydantic_core import to_json
 
 from packshot.bootstrap import Workspace
 from packshot.domain.access import AuditAction, Caller, Scope
-from packshot.domain.errors import InvalidInput, LimitReached, PackshotError
-from packshot.ports import Record, Records
+from packshot.domain.errors import InvalidInput, LimitReached, NotFound, PackshotError
+from packshot.ports import Record, Records, Search, Wanted
 from packshot.services.access import once as carry_out_once
 from packshot.services.audit import Actor, audited
-from packshot.services.limits import check_room, limits_of
 from packshot.web.problems import MEDIA_TYPE, PREFIX, FieldProblem, Problem, slug_of, status_of, title_of
 from packshot.web.schemas import Page
 
@@ -52,10 +51,9 @@ class Call:
         actor = Actor(name=f"{key.key_id} ({key.name})" if key.key_id else key.name, request_id=self.request_id)
         return audited(self.records, actor, action, namespace=self.namespace, subject=subject, reason=reason)
 
-    def check_room(self, num_jobs: int = 1) -> None:
-        """Check that the namespace may have more jobs, in the transaction that adds them. Raises QuotaExceeded."""
-        limits = limits_of(self.records, self.namespace, self.space.limits)
-        check_room(self.records, self.namespace, limits, num_jobs=num_jobs)
+    def check_room(self) -> None:
+        """Check that the namespace may have one more job, in the transaction that adds it. Raises QuotaExceeded."""
+        self.space.check_room(self.namespace)
 
 
 async def _call(request: Request, needed: SecurityScopes, _key: Annotated[object, Security(_bearer)]) -> Call:
@@ -74,16 +72,9 @@ MayAdminister = Annotated[Call, Security(_call, scopes=[Scope.ADMIN.value])]
 class Once:
     """Replies to a POST; with an ``Idempotency-Key``, the same request again gets the same reply."""
 
-    def __init__(
-        self,
-        request: Request,
-        idempotency_key: Annotated[
-            str | None,
-            Header(min_length=1, max_length=255, description="The same key and request give the same reply, once."),
-        ] = None,
-    ) -> None:
+    def __init__(self, request: Request, key: str | None) -> None:
         self._request = request
-        self._key = idempotency_key
+        self._key = key
 
     def text(self, content: object, act: Callable[[], object], *, atomic: bool = True) -> str:
         """The JSON of what ``act()`` gives; ``content`` is what tells this request from others to the same path."""
@@ -106,7 +97,17 @@ class Once:
         return Response(self.text(content, act, atomic=atomic), status, media_type="application/json")
 
 
-Idempotent = Annotated[Once, Depends()]
+async def _once(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, description="The same key and request give the same reply, once."),
+    ] = None,
+) -> Once:
+    return Once(request, idempotency_key)
+
+
+Idempotent = Annotated[Once, Depends(_once)]
 
 
 def _json(value: object) -> str:
@@ -117,25 +118,54 @@ def _json(value: object) -> str:
 class Paging:
     """Which part of a list is asked for."""
 
-    limit: Annotated[int, Query(ge=1, le=200)] = 50
-    cursor: Annotated[str | None, Query(description="The `next` of the page before.")] = None
+    limit: int
+    cursor: str | None
 
-    def page(self, records: Sequence[R]) -> Page[R]:
-        """The part of ``records`` after the one that the cursor names.
+    def of(
+        self,
+        records: Records,
+        kind: type[R],
+        *,
+        order: Sequence[str] = (),
+        search: Search | None = None,
+        **equal: Wanted,
+    ) -> Page[R]:
+        """The records that are like that (see ``Records.find``), behind the one that the cursor names.
 
         Raises:
             InvalidInput: it names none.
         """
-        ids = [record.id for record in records]
-        if self.cursor is not None and self.cursor not in ids:
-            raise InvalidInput(f"{self.cursor!r} is no cursor of this list; send the `next` of the page before")
-        start = 0 if self.cursor is None else ids.index(self.cursor) + 1
-        items = list(records[start : start + self.limit])
-        more = start + self.limit < len(records)
-        return Page(items=items, next=items[-1].id if more else None)
+        fields: dict[str, Any] = equal
+
+        def read(after: str | None, limit: int) -> list[R]:
+            return records.find(kind, order=order, search=search, after=after, limit=limit, **fields)
+
+        return self.page(read)
+
+    def page(self, read: Callable[[str | None, int], list[R]]) -> Page[R]:
+        """The part of a list of which ``read(after, limit)`` gives so many records behind the one with that id.
+
+        Raises:
+            InvalidInput: the cursor names none.
+        """
+        try:
+            found = read(self.cursor, self.limit + 1)
+        except NotFound as error:
+            raise InvalidInput(
+                f"{self.cursor!r} is no cursor of this list; send the `next` of the page before"
+            ) from error
+        items = found[: self.limit]
+        return Page(items=items, next=items[-1].id if len(found) > self.limit else None)
 
 
-Pages = Annotated[Paging, Depends()]
+async def _paging(
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
+) -> Paging:
+    return Paging(limit=limit, cursor=cursor)
+
+
+Pages = Annotated[Paging, Depends(_paging)]
 
 
 def error_response(request: Request, error: PackshotError) -> Response:

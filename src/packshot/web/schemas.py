@@ -21,6 +21,9 @@ Priority: int = Field(
 )
 
 
+Scheduler: str = Field(default="", description="ddim, euler, dpmsolver++ or flow-match-euler; the base's own if empty.")
+
+
 class Input(BaseModel):
     """A request body; an unknown key is an error."""
 
@@ -201,9 +204,13 @@ class NewGeneration(Input):
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
-    scheduler: str = Field(
-        default="", description="ddim, euler, dpmsolver++ or flow-match-euler; the base's own if empty."
+    scheduler: str = Scheduler
+    layout: str = Field(
+        default="",
+        examples=["img_9f86d081884c7d65"],
+        description="A picture whose composition is kept: the id of one that was made, or the base64 of a file.",
     )
+    strength: float = Field(default=0.6, description="How far from the layout the pictures go: 0 to 1.")
     boxes: list[tuple[float, float, float, float]] = Field(
         default=[],
         max_length=100,
@@ -274,6 +281,7 @@ class NewBatch(Input):
     negative_prompt: str = ""
     width: int = 0
     height: int = 0
+    scheduler: str = Scheduler
     priority: int = Priority
     dry_run: bool = Field(default=False, description="Check everything and estimate the cost; nothing is recorded.")
 

@@ -19,6 +19,7 @@ from packshot.web.routes import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     categories.router,
+    categories.catalog,
     references.router,
     trainings.router,
     models.router,

@@ -23,7 +23,16 @@ from packshot.web.problems import PREFIX, slug_of_name
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead, Pages
 from packshot.web.schemas import BatchFailure, BatchJob, BatchUrls, NewBatch, Page
 
-_SAMPLING = ("seed", "num_images", "inference_steps", "guidance_scale", "negative_prompt", "width", "height")
+_SAMPLING = (
+    "seed",
+    "num_images",
+    "inference_steps",
+    "guidance_scale",
+    "negative_prompt",
+    "width",
+    "height",
+    "scheduler",
+)
 _OF_TEMPLATES = ("negative_prompt", "width", "height")
 _CHUNK_BYTES = 2**20
 
@@ -64,7 +73,7 @@ def start_batch(body: NewBatch, call: MayGenerate, once: Idempotent) -> Response
 @router.get("")
 def list_batches(call: MayRead, pages: Pages) -> Page[Batch]:
     """The batches of the namespace, the oldest first."""
-    return pages.page(call.records.find(Batch, namespace=call.namespace))
+    return pages.of(call.records, Batch, namespace=call.namespace)
 
 
 @router.get("/{batch_id}")

@@ -7,20 +7,22 @@ from fastapi import APIRouter, Depends, Query, Response
 from packshot.domain.access import AuditAction
 from packshot.domain.catalog import Category
 from packshot.domain.models import AliasEvent, FineTune, serving
+from packshot.ports import Search
 from packshot.services.access import owned
 from packshot.services.catalog import (
     CategorySummary,
     add_category,
     category_called,
     retire_category,
-    search_categories,
     summarise,
+    summarise_all,
 )
 from packshot.services.models import check_belongs, promote, roll_back
 from packshot.web.replies import Idempotent, MayAdminister, MayRead, MayTrain, Pages
 from packshot.web.schemas import Alias, NewCategory, Page, Promotion, Rollback
 
 router = APIRouter(prefix="/categories", tags=["categories"])
+catalog = APIRouter(prefix="/catalog", tags=["categories"])
 
 
 def _category(identifier: str, call: MayRead) -> Category:
@@ -45,7 +47,15 @@ def list_categories(
     call: MayRead, pages: Pages, q: Annotated[str, Query(max_length=200, description="Part of a name.")] = ""
 ) -> Page[Category]:
     """The categories by path, the retired too."""
-    return pages.page(search_categories(call.records, q, call.namespace))
+    search = Search(text=q, fields=("path", "identifier", "class_noun")) if q else None
+    return pages.of(call.records, Category, order=("path",), search=search, namespace=call.namespace)
+
+
+@catalog.get("")
+def list_category_summaries(call: MayRead, pages: Pages) -> Page[CategorySummary]:
+    """The categories by path with their sets, versions and what serves, the retired too."""
+    page = pages.of(call.records, Category, order=("path",), namespace=call.namespace)
+    return Page(items=summarise_all(call.records, page.items), next=page.next)
 
 
 @router.get("/{identifier}")

@@ -1,5 +1,6 @@
 """``/v1/evaluations``: measure fine-tunes, and what came of it."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -52,8 +53,8 @@ def start_evaluation(body: NewEvaluation, call: MayTrain, once: Idempotent) -> R
 @router.get("", name="list_evaluation_jobs")
 def list_all(call: MayRead, pages: Pages) -> Page[EvaluationJob]:
     """The evaluations of the namespace, the oldest first."""
-    page = pages.page(evaluations_in(call.records, call.namespace))
-    return Page(items=[_state(call.records, each) for each in page.items], next=page.next)
+    page = pages.page(lambda after, limit: evaluations_in(call.records, call.namespace, after=after, limit=limit))
+    return Page(items=_states(call.records, page.items), next=page.next)
 
 
 @router.get("/{evaluation_id}")
@@ -76,34 +77,52 @@ def cancel_evaluation(evaluation: Asked, call: MayTrain, once: Idempotent) -> Re
 
 
 def _state(records: Records, asked: Evaluation | EvaluationRun) -> EvaluationJob:
+    return _states(records, [asked])[0]
+
+
+def _states(records: Records, asked: Sequence[Evaluation | EvaluationRun]) -> list[EvaluationJob]:
+    """Each of them with its job and what came of it, in as many questions to the database as for one."""
+    runs = [each for each in asked if isinstance(each, EvaluationRun)]
+    jobs = {each.id: each for each in records.find(Job, id=[run.job_id for run in runs])}
+    made = {each.id: each for each in records.find(Evaluation, id=[run.id for run in runs])}
+    return [
+        _planned(each, jobs[each.job_id], made.get(each.id)) if isinstance(each, EvaluationRun) else _direct(each)
+        for each in asked
+    ]
+
+
+def _urls(asked: Evaluation | EvaluationRun) -> Urls:
     here = f"/v1/evaluations/{asked.id}"
-    urls = Urls(get=here, cancel=f"{here}/cancel")
-    if isinstance(asked, Evaluation):
-        return EvaluationJob(
-            id=asked.id,
-            job_id=None,
-            status=JobStatus.SUCCEEDED,
-            progress=1.0,
-            message="",
-            fine_tune_id=asked.fine_tune_id,
-            seed=asked.seed,
-            evaluation=asked,
-            created_at=asked.created_at,
-            finished_at=asked.created_at,
-            urls=urls,
-        )
-    job = records.get(Job, asked.job_id)
-    made = records.find(Evaluation, id=asked.id)
+    return Urls(get=here, cancel=f"{here}/cancel")
+
+
+def _direct(evaluation: Evaluation) -> EvaluationJob:
     return EvaluationJob(
-        id=asked.id,
+        id=evaluation.id,
+        job_id=None,
+        status=JobStatus.SUCCEEDED,
+        progress=1.0,
+        message="",
+        fine_tune_id=evaluation.fine_tune_id,
+        seed=evaluation.seed,
+        evaluation=evaluation,
+        created_at=evaluation.created_at,
+        finished_at=evaluation.created_at,
+        urls=_urls(evaluation),
+    )
+
+
+def _planned(run: EvaluationRun, job: Job, made: Evaluation | None) -> EvaluationJob:
+    return EvaluationJob(
+        id=run.id,
         job_id=job.id,
         status=job.status,
         progress=job.progress,
         message=job.message,
-        fine_tune_id=asked.fine_tune_id,
-        seed=asked.seed,
-        evaluation=made[0] if made else None,
-        created_at=asked.created_at,
+        fine_tune_id=run.fine_tune_id,
+        seed=run.seed,
+        evaluation=made,
+        created_at=run.created_at,
         finished_at=job.finished_at,
-        urls=urls,
+        urls=_urls(run),
     )

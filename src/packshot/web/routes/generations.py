@@ -1,23 +1,24 @@
 """``/v1/generations`` and ``/v1/images``: pictures asked for, made by a worker, fetched."""
 
-from typing import Annotated
+from base64 import b64decode
+from collections.abc import Sequence
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 
 from packshot.bootstrap import code_revision
 from packshot.domain.composition import Box
-from packshot.domain.errors import Conflict
+from packshot.domain.errors import Conflict, InvalidInput
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.ports import Records
 from packshot.services.access import owned
 from packshot.services.foreign import plan_foreign_generation
-from packshot.services.generation import plan_generation
+from packshot.services.generation import keep_layout, plan_generation
 from packshot.services.jobs import cancel
 from packshot.services.models import Lineage, lineage_of, registered_base
 from packshot.services.requests import PictureRequest, resolve_request
-from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead
-from packshot.web.schemas import GenerationJob, ImageLink, NewGeneration, Urls
+from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead, Pages
+from packshot.web.schemas import GenerationJob, ImageLink, NewGeneration, Page, Urls
 
 _SAMPLING = (
     "seed",
@@ -28,21 +29,10 @@ _SAMPLING = (
     "width",
     "height",
     "scheduler",
+    "strength",
 )
 
 router = APIRouter()
-
-
-def _generation(generation_id: str, call: MayRead) -> Generation:
-    return owned(call.records, Generation, generation_id, call.namespace)
-
-
-def _image(image_id: str, call: MayRead) -> GeneratedImage:
-    return owned(call.records, GeneratedImage, image_id, call.namespace)
-
-
-Asked = Annotated[Generation, Depends(_generation)]
-Image = Annotated[GeneratedImage, Depends(_image)]
 
 
 @router.post("/generations", status_code=202, response_model=GenerationJob, tags=["generations"])
@@ -51,15 +41,24 @@ def start_generation(body: NewGeneration, call: MayGenerate, once: Idempotent) -
     return once(body, lambda: generation_state(call.records, plan(call, body)), status=202)
 
 
+@router.get("/generations", tags=["generations"])
+def list_generations(call: MayRead, pages: Pages) -> Page[GenerationJob]:
+    """The requests for pictures of the namespace, the oldest first; those of batches too."""
+    page = pages.of(call.records, Generation, namespace=call.namespace)
+    return Page(items=generation_states(call.records, page.items), next=page.next)
+
+
 @router.get("/generations/{generation_id}", tags=["generations"])
-def get_generation(generation: Asked, call: MayRead) -> GenerationJob:
+def get_generation(generation_id: str, call: MayRead) -> GenerationJob:
     """Where a request stands, and its pictures once they are made."""
+    generation = owned(call.records, Generation, generation_id, call.namespace)
     return generation_state(call.records, generation)
 
 
 @router.post("/generations/{generation_id}/cancel", response_model=GenerationJob, tags=["generations"])
-def cancel_generation(generation: Asked, call: MayGenerate, once: Idempotent) -> Response:
+def cancel_generation(generation_id: str, call: MayGenerate, once: Idempotent) -> Response:
     """End a request that waits or runs."""
+    generation = owned(call.records, Generation, generation_id, call.namespace)
 
     def act() -> GenerationJob:
         if generation.job_id is None:
@@ -79,16 +78,17 @@ def cancel_generation(generation: Asked, call: MayGenerate, once: Idempotent) ->
     responses={200: {"content": {"image/png": {}}, "description": "The PNG."}},
     tags=["images"],
 )
-def get_image(image: Image, call: MayRead) -> Response:
+def get_image(image_id: str, call: MayRead) -> Response:
     """A picture as PNG, with its recipe inside."""
+    image = owned(call.records, GeneratedImage, image_id, call.namespace)
     headers = {"ETag": f'"{image.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
     return Response(call.space.blobs.get(image.sha256), media_type="image/png", headers=headers)
 
 
 @router.get("/images/{image_id}/lineage", tags=["images"])
-def get_image_lineage(image: Image, call: MayRead) -> Lineage:
+def get_image_lineage(image_id: str, call: MayRead) -> Lineage:
     """Where a picture comes from, back to the reference photos."""
-    return lineage_of(call.records, image.id)
+    return lineage_of(call.records, owned(call.records, GeneratedImage, image_id, call.namespace).id)
 
 
 def plan(call: Call, body: NewGeneration) -> Generation:
@@ -97,6 +97,7 @@ def plan(call: Call, body: NewGeneration) -> Generation:
     Raises:
         InvalidInput, NotFound, NothingServing, CategoryRetired: see ``services.generation.plan_generation``.
         InvalidComposition: boxes or subjects that cannot stand in one picture.
+        ImageRefused: the layout cannot be read safely.
         CapabilityMissing: see ``services.requests.resolve_request``.
         QuotaExceeded: the namespace has too many unfinished jobs.
     """
@@ -104,7 +105,8 @@ def plan(call: Call, body: NewGeneration) -> Generation:
         **body.model_dump(include={"prompt", "model", "template", "variables", "version"}),
         base=body.base if "base" in body.model_fields_set else None,
         boxes=[Box.of(edges) for edges in body.boxes],
-        settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set},
+        settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set}
+        | _layout(call, body),
     )
     with call.records.transaction():
         call.check_room()
@@ -127,9 +129,43 @@ def plan(call: Call, body: NewGeneration) -> Generation:
         )
 
 
+def _layout(call: Call, body: NewGeneration) -> dict[str, str]:
+    """The setting that names the layout of ``body``, which is stored where it came along."""
+    if not body.layout:
+        return {}
+    if body.layout.startswith("img_"):
+        return {"layout": owned(call.records, GeneratedImage, body.layout, call.namespace).sha256}
+    try:
+        data = b64decode(body.layout, validate=True)
+    except ValueError as error:
+        raise InvalidInput("the layout is neither the id of a picture nor base64; send the whole file so") from error
+    return {"layout": keep_layout(call.space.blobs, data, "the layout")}
+
+
 def generation_state(records: Records, generation: Generation) -> GenerationJob:
     """``generation`` with the state of its job and its pictures."""
-    job = records.get(Job, generation.job_id) if generation.job_id else None
+    return generation_states(records, [generation])[0]
+
+
+def generation_states(records: Records, generations: Sequence[Generation]) -> list[GenerationJob]:
+    """Each of ``generations`` with its job and pictures, in as many questions to the database as for one."""
+    job_ids = {each.job_id for each in generations if each.job_id is not None}
+    jobs = {each.id: each for each in records.find(Job, id=[*job_ids])}
+    pictures: dict[str, list[ImageLink]] = {each.id: [] for each in generations}
+    for image in records.find(GeneratedImage, order=("number",), generation_id=[*pictures]):
+        pictures[image.generation_id].append(
+            ImageLink(
+                id=image.id,
+                number=image.number,
+                seed=image.seed,
+                sha256=image.sha256,
+                url=f"/v1/images/{image.id}",
+            )
+        )
+    return [_state(each, jobs.get(each.job_id or ""), pictures[each.id]) for each in generations]
+
+
+def _state(generation: Generation, job: Job | None, images: list[ImageLink]) -> GenerationJob:
     here = f"/v1/generations/{generation.id}"
     return GenerationJob(
         id=generation.id,
@@ -145,16 +181,7 @@ def generation_state(records: Records, generation: Generation) -> GenerationJob:
         template_id=generation.template_id,
         subjects=list(generation.subjects),
         sampling=generation.sampling,
-        images=[
-            ImageLink(
-                id=image.id,
-                number=image.number,
-                seed=image.seed,
-                sha256=image.sha256,
-                url=f"/v1/images/{image.id}",
-            )
-            for image in records.find(GeneratedImage, generation_id=generation.id)
-        ],
+        images=images,
         created_at=generation.created_at,
         urls=Urls(get=here, cancel=f"{here}/cancel"),
     )

@@ -1,7 +1,7 @@
 """``/v1/jobs``: everything that workers do for a namespace, whatever comes of it, and its progress as events."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -26,8 +26,8 @@ Asked = Annotated[Job, Depends(_job)]
 @router.get("")
 def list_jobs(call: MayRead, pages: Pages, status: JobStatus | None = None) -> Page[JobState]:
     """The jobs of the namespace, the oldest first."""
-    chosen = {} if status is None else {"status": status.value}
-    page = pages.page(call.records.find(Job, namespace=call.namespace, **chosen))
+    chosen: dict[str, Any] = {} if status is None else {"status": status.value}
+    page = pages.of(call.records, Job, namespace=call.namespace, **chosen)
     return Page(items=[job_state(job) for job in page.items], next=page.next)
 
 

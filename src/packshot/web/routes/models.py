@@ -23,10 +23,12 @@ Version = Annotated[FineTune, Depends(_fine_tune)]
 
 
 @router.get("/fine-tunes", tags=["fine-tunes"])
-def list_fine_tunes(category: str, call: MayRead, pages: Pages) -> Page[FineTune]:
-    """The versions of a category (named by its identifier), the oldest first."""
+def list_fine_tunes(call: MayRead, pages: Pages, category: str | None = None) -> Page[FineTune]:
+    """The versions of a category (named by its identifier), or of all, the oldest first."""
+    if category is None:
+        return pages.of(call.records, FineTune, namespace=call.namespace)
     of = category_called(call.records, category, call.namespace)
-    return pages.page(call.records.find(FineTune, category_id=of.id))
+    return pages.of(call.records, FineTune, category_id=of.id)
 
 
 @router.get("/fine-tunes/{fine_tune_id}", tags=["fine-tunes"])
@@ -44,13 +46,13 @@ def get_fine_tune_lineage(fine_tune: Version, call: MayRead) -> Lineage:
 @router.get("/fine-tunes/{fine_tune_id}/evaluations", tags=["evaluations"])
 def list_evaluations(fine_tune: Version, call: MayRead, pages: Pages) -> Page[Evaluation]:
     """The evaluations of a version, the oldest first."""
-    return pages.page(call.records.find(Evaluation, fine_tune_id=fine_tune.id))
+    return pages.of(call.records, Evaluation, fine_tune_id=fine_tune.id)
 
 
 @router.get("/bases", tags=["bases"])
 def list_bases(call: MayRead, pages: Pages) -> Page[BaseModelRef]:
     """The base models that the operator has registered; all namespaces share them."""
-    return pages.page(call.records.find(BaseModelRef))
+    return pages.of(call.records, BaseModelRef)
 
 
 @router.get("/bases/{base_id}", tags=["bases"])

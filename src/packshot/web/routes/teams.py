@@ -1,7 +1,7 @@
 """``/v1/audit`` and ``/v1/usage``: who did what in a namespace, and what its work cost."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
@@ -17,8 +17,8 @@ router = APIRouter(tags=["teams"])
 @router.get("/audit")
 def list_audit_entries(call: MayAdminister, pages: Pages, action: AuditAction | None = None) -> Page[AuditEntry]:
     """Who promoted, rolled back, retired, removed, and made or ended keys, the oldest first."""
-    chosen = {} if action is None else {"action": action.value}
-    return pages.page(call.records.find(AuditEntry, namespace=call.namespace, **chosen))
+    chosen: dict[str, Any] = {} if action is None else {"action": action.value}
+    return pages.of(call.records, AuditEntry, namespace=call.namespace, **chosen)
 
 
 @router.get("/usage")

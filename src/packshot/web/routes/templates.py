@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from packshot.domain.templates import Template, parse_scene
-from packshot.services.templates import add_template, list_templates, template_at, template_versions
+from packshot.services.templates import add_template, template_at, template_versions
 from packshot.web.replies import Idempotent, MayRead, MayTrain, Pages
 from packshot.web.schemas import NewTemplate, Page
 
@@ -26,7 +26,7 @@ def create_template(body: NewTemplate, call: MayTrain, once: Idempotent) -> Resp
 @router.get("", name="list_templates")
 def list_all(call: MayRead, pages: Pages) -> Page[Template]:
     """Every version of every template, by name, the oldest version first."""
-    return pages.page(list_templates(call.records, call.namespace))
+    return pages.of(call.records, Template, order=("name", "version"), namespace=call.namespace)
 
 
 @router.get("/{template}")
@@ -40,4 +40,5 @@ def list_template_versions(
     template: Annotated[str, Path(examples=["summer-table"])], call: MayRead, pages: Pages
 ) -> Page[Template]:
     """The versions of a template, the oldest first."""
-    return pages.page(template_versions(call.records, template, call.namespace))
+    name = template_versions(call.records, template, call.namespace, limit=1)[0].name
+    return pages.of(call.records, Template, order=("version",), namespace=call.namespace, name=name)

@@ -1,6 +1,6 @@
 """``/v1/trainings``: plan, watch and cancel trainings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -19,8 +19,8 @@ from packshot.services.jobs import cancel
 from packshot.services.models import registered_base
 from packshot.services.training import TrainingEstimate, estimate_training, plan_training
 from packshot.web.events import LastEventId, changes
-from packshot.web.replies import Idempotent, MayRead, MayTrain
-from packshot.web.schemas import NewTraining, Training, TrainingUrls
+from packshot.web.replies import Idempotent, MayRead, MayTrain, Pages
+from packshot.web.schemas import NewTraining, Page, Training, TrainingUrls
 
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
@@ -62,6 +62,13 @@ def start_training(body: NewTraining, call: MayTrain, once: Idempotent) -> Respo
     return once(body, act, status=202)
 
 
+@router.get("")
+def list_trainings(call: MayRead, pages: Pages) -> Page[Training]:
+    """The trainings of the namespace, the oldest first."""
+    page = pages.of(call.records, TrainingRun, namespace=call.namespace)
+    return Page(items=_states(call.records, page.items), next=page.next)
+
+
 @router.get("/{training_id}")
 def get_training(run: Run, call: MayRead) -> Training:
     """Where a training stands."""
@@ -87,20 +94,34 @@ async def watch_training(run: Run, call: MayRead, last_event_id: LastEventId = N
 
 
 def _state(records: Records, run: TrainingRun) -> Training:
-    job = records.get(Job, run.job_id)
-    made = records.find(FineTune, training_run_id=run.id)
+    return _states(records, [run])[0]
+
+
+def _states(records: Records, runs: Sequence[TrainingRun]) -> list[Training]:
+    """Each of ``runs`` with its job and its fine-tune, in as many questions to the database as for one."""
+    jobs = {each.id: each for each in records.find(Job, id=[run.job_id for run in runs])}
+    categories = {each.id: each for each in records.find(Category, id=[*{run.category_id for run in runs}])}
+    bases = {each.id: each for each in records.find(BaseModelRef, id=[*{run.base_id for run in runs}])}
+    made = {each.training_run_id: each for each in records.find(FineTune, training_run_id=[run.id for run in runs])}
+    return [
+        Training(
+            id=run.id,
+            job_id=run.job_id,
+            status=jobs[run.job_id].status,
+            progress=jobs[run.job_id].progress,
+            message=jobs[run.job_id].message,
+            category=categories[run.category_id].identifier,
+            base=bases[run.base_id].source,
+            config=run.config,
+            fine_tune_id=made[run.id].id if run.id in made else None,
+            created_at=run.created_at,
+            finished_at=jobs[run.job_id].finished_at,
+            urls=_urls(run),
+        )
+        for run in runs
+    ]
+
+
+def _urls(run: TrainingRun) -> TrainingUrls:
     here = f"/v1/trainings/{run.id}"
-    return Training(
-        id=run.id,
-        job_id=job.id,
-        status=job.status,
-        progress=job.progress,
-        message=job.message,
-        category=records.get(Category, run.category_id).identifier,
-        base=records.get(BaseModelRef, run.base_id).source,
-        config=run.config,
-        fine_tune_id=made[0].id if made else None,
-        created_at=run.created_at,
-        finished_at=job.finished_at,
-        urls=TrainingUrls(get=here, cancel=f"{here}/cancel", events=f"{here}/events"),
-    )
+    return TrainingUrls(get=here, cancel=f"{here}/cancel", events=f"{here}/events")
