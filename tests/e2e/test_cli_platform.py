@@ -1,13 +1,17 @@
 """What operators ask from the command line, without a model."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from certificates import write_signing
 from PIL import Image
 
+from packshot.bootstrap import open_workspace
 from packshot.credentials import inscriber
+from packshot.domain.jobs import Job, JobKind
 from packshot.imaging.pixels import encode_png
 from packshot.imaging.recipe import with_recipe
+from packshot.settings import Settings
 
 
 def test_verify_tells_a_foreign_file_from_one_of_another_workspace(shell, tmp_path):
@@ -80,3 +84,16 @@ def test_limits_and_usage_are_listed(shell):
     assert shell("usage", "--since", "2026-11-01", "--json").json["total"]["num_images"] == 0
     assert "TRAINING STEPS" in shell("usage").out
     shell("usage", "--since", "soon", code=2)
+
+
+def test_a_quota_holds_for_the_command_line_too(shell, tmp_path):
+    shell("category", "add", "produce/apple", "--class-noun", "apple", "--identifier", "sks_red_thing")
+    (tmp_path / "scene.yaml").write_text("background: on a table\n")
+    shell("template", "add", "table", tmp_path / "scene.yaml")
+    shell("quota", "set", "sks", "--max-unfinished-jobs", 1)
+    with open_workspace(Settings(home=shell.home)) as space:
+        space.records.add(
+            Job(id="job_1", kind=JobKind.TRAINING, subject_id="run", namespace="sks", created_at=datetime.now(UTC))
+        )
+    assert "1 unfinished jobs and may have 1" in shell("batch", "produce/apple", "--template", "table", code=1).err
+    assert [each["id"] for each in shell("job", "list", "--json").json] == ["job_1"]

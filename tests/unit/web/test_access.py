@@ -27,6 +27,7 @@ def body(**content: object) -> dict[str, Any]:
 RULES = {
     ("post", "/v1/categories"): Rule("train", body(path="apple/gala", class_noun="apple"), foreign=201),
     ("get", "/v1/categories"): Rule("read", foreign=200),
+    ("get", "/v1/catalog"): Rule("read", foreign=200),
     ("get", "/v1/categories/{identifier}"): Rule("read"),
     ("post", "/v1/categories/{identifier}/retire"): Rule("admin"),
     ("get", "/v1/categories/{identifier}/alias"): Rule("read"),
@@ -36,6 +37,7 @@ RULES = {
     ("get", "/v1/categories/{identifier}/references"): Rule("read"),
     ("post", "/v1/categories/{identifier}/references/freeze"): Rule("train"),
     ("post", "/v1/trainings"): Rule("train", body(category=IDENTIFIER)),
+    ("get", "/v1/trainings"): Rule("read", foreign=200),
     ("get", "/v1/trainings/{training_id}"): Rule("read"),
     ("post", "/v1/trainings/{training_id}/cancel"): Rule("train"),
     ("get", "/v1/trainings/{training_id}/events"): Rule("read"),
@@ -54,6 +56,7 @@ RULES = {
     ("get", "/v1/templates/{template}"): Rule("read"),
     ("get", "/v1/templates/{template}/versions"): Rule("read"),
     ("post", "/v1/generations"): Rule("generate", body(prompt="on grass", model=IDENTIFIER)),
+    ("get", "/v1/generations"): Rule("read", foreign=200),
     ("get", "/v1/generations/{generation_id}"): Rule("read"),
     ("post", "/v1/generations/{generation_id}/cancel"): Rule("generate"),
     ("post", "/v1/batches"): Rule("generate", body(categories=[IDENTIFIER], templates=["summer"])),
