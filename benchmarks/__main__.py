@@ -18,16 +18,21 @@ BENCHMARKS = {
     10: "platform_overhead",
     12: "methods",
     13: "real_size",
+    14: "composition",
 }
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = Path("out") / "benchmarks"
+
+
+def _number(text: str) -> int:
+    return {name: number for number, name in BENCHMARKS.items()}.get(text) or int(text)
 
 
 def main() -> int:
     """Exit code 1 where an aim is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = ", ".join(f"{number} {name}" for number, name in BENCHMARKS.items())
-    parser.add_argument("number", type=int, choices=BENCHMARKS, help=names)
+    parser.add_argument("number", type=_number, choices=BENCHMARKS, help=f"or name: {names}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, at most a minute; not for publication")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help=f"the folder of the JSON file; {QUICK_RESULTS} for quick ones")

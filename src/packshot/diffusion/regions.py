@@ -1,8 +1,8 @@
 """Where in a picture each of its parts has its say, and what it sees of the others. Knows no denoiser and no method.
 
-The parts' predictions are blended by weights (MultiDiffusion, Bar-Tal et al. 2023). In the first steps, which decide where
-things stand, a subject sees a plain backdrop outside of its box, so that it takes shape inside (the same paper's
-bootstrapping).
+The parts' predictions are blended by weights (MultiDiffusion, Bar-Tal et al. 2023). A subject sees the picture moved, rim to
+rim, so that its box is in the middle, where bases put what they paint. In the first steps, which decide where things
+stand, it sees a plain backdrop outside of its box, so that it takes shape inside (the same paper's bootstrapping).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 from packshot.diffusion.protocols import Family
 from packshot.domain.composition import Box
 
-APART = 0.3  # the share of the steps in which subjects do not see each other
+APART = 0.6  # the share of the steps in which subjects do not see each other
 SEAM = 16  # a seam is about one part in so many of the shorter edge wide, and at least three cells
 
 
@@ -24,12 +24,14 @@ class Regions:
     """The parts of a composed picture: one for what the boxes leave over, if they do, then one for each box.
 
     ``weights`` and ``inside`` are (parts, 1, height, width): how much each part counts in a cell, and how much of the
-    cell it sees from the beginning. ``backdrop`` is (1, channels, height, width), latents without noise.
+    cell it sees from the beginning. ``backdrop`` is (1, channels, height, width), latents without noise. ``to_middle``
+    is how many cells down and to the right each part sees the picture moved.
     """
 
     weights: Tensor
     inside: Tensor
     backdrop: Tensor
+    to_middle: tuple[tuple[int, int], ...]
     leave_over: bool
 
     @classmethod
@@ -41,23 +43,39 @@ class Regions:
         weights = torch.stack([_covered(box, height, width, radius) for box in boxes])[:, None]
         rest = (1 - weights.sum(0, keepdim=True)).clamp(min=0)
         leave_over = bool((rest > 1e-6).any())
+        to_middle = [_to_middle(box, height, width) for box in boxes]
         if leave_over:
+            to_middle = [(0, 0), *to_middle]
             weights = torch.cat([rest, weights])
             inside = torch.cat([torch.ones_like(rest), inside])
         return cls(
             weights=weights.to(base.device),
             inside=inside.to(base.device),
             backdrop=torch.zeros(1, *shape, device=base.device),
+            to_middle=tuple(to_middle),
             leave_over=leave_over,
         )
 
-    def apart(self, seen: Tensor, backdrop: Tensor) -> Tensor:
-        """(parts, channels, height, width): what each part sees of the picture, with the noisy backdrop elsewhere."""
-        return self.inside * seen + (1 - self.inside) * backdrop
+    def seen(self, picture: Tensor, backdrop: Tensor | None) -> Tensor:
+        """(parts, channels, height, width): what each part sees, its box in the middle; with a backdrop nothing else."""
+        parts = picture.expand(len(self.weights), -1, -1, -1)
+        if backdrop is not None:
+            parts = self.inside * parts + (1 - self.inside) * backdrop
+        return _moved(parts, self.to_middle)
 
     def blend(self, predictions: Tensor) -> Tensor:
-        """(1, channels, height, width): the parts' predictions by their weights."""
-        return (self.weights * predictions).sum(0, keepdim=True)
+        """(1, channels, height, width): the parts' predictions, each back in its place, by their weights."""
+        back = _moved(predictions, [(-down, -right) for down, right in self.to_middle])
+        return (self.weights * back).sum(0, keepdim=True)
+
+
+def _to_middle(box: Box, height: int, width: int) -> tuple[int, int]:
+    """How many cells down and to the right the box has to move to be in the middle."""
+    return round((1 - box.top - box.bottom) / 2 * height), round((1 - box.left - box.right) / 2 * width)
+
+
+def _moved(parts: Tensor, by: Sequence[tuple[int, int]]) -> Tensor:
+    return torch.stack([part.roll(cells, dims=(1, 2)) for part, cells in zip(parts, by, strict=True)])
 
 
 def _covered(box: Box, height: int, width: int, radius: int) -> Tensor:

@@ -73,9 +73,8 @@ class Sample:
     def rows(self) -> Tensor:
         """(num_rows, channels, height, width): what the denoiser reads in each row."""
         seen = self.model_input()
-        if self.regions and self.step < APART * len(self.sampler.timesteps):
-            base, timestep = self.place.base, self.timestep.reshape(1).to(self.noise.device)
-            seen = self.regions.apart(seen, base.add_noise(self.regions.backdrop, self.noise, timestep))
+        if self.regions:
+            seen = self.regions.seen(seen, self._backdrop(self.regions.backdrop) if self._apart else None)
         return seen.repeat_interleave(self.num_rows // len(seen), dim=0)
 
     def advance(self, prediction: Tensor) -> None:
@@ -104,6 +103,15 @@ class Sample:
                 "training, or the guidance scale is too large; use another version or a smaller scale"
             )
         return png_from_pixels(self.place.base.decode_latents(self.latents[0]))
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the parts do not see each other yet."""
+        return self.step < APART * len(self.sampler.timesteps)
+
+    def _backdrop(self, latents: Tensor) -> Tensor:
+        """``latents`` with the picture's own noise, as much as it has at this step."""
+        return self.place.base.add_noise(latents, self.noise, self.timestep.reshape(1).to(self.noise.device))
 
     def _show(self, prediction: Tensor) -> None:
         base = self.place.base
