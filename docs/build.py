@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import click
 import typer.main
+from benchmarks_page import benchmarks_page
 from transcripts import same, transcribed
 
 from packshot.bootstrap import create_workspace
@@ -113,6 +114,7 @@ def main() -> None:
         REFERENCE / "configuration.md": configuration(),
         REFERENCE / "openapi.json": api(),
         REFERENCE / "problems.md": problems(),
+        GUIDE / "benchmarks.md": benchmarks_page(),
         **{GUIDE / name: transcribed((GUIDE / name).read_text(encoding="utf-8")) for name in TRANSCRIPTS},
     }
     stale = [path for path, text in pages.items() if not _same(path, text)]
