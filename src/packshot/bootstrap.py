@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -34,7 +35,9 @@ from packshot.services.limits import Limits
 from packshot.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
+    from packshot.diffusion.bases import DiffusersBaseModels
     from packshot.diffusion.engine import DiffusersEngine
+    from packshot.diffusion.processes import Processes
     from packshot.domain.credentials import Credentials
     from packshot.imaging.recipe import Inscribe
     from packshot.storage.records import SqlRecords
@@ -101,8 +104,22 @@ class Workspace:
         from packshot.diffusion.trainer import DiffusersTrainer
 
         return DiffusersTrainer(
-            self._diffusers_bases, self._diffusers_generator, group_samples=self.settings.group_samples
+            self._diffusers_bases,
+            self._diffusers_generator,
+            group_samples=self.settings.group_samples,
+            processes=self.processes,
         )
+
+    @cached_property
+    def processes(self) -> "Processes":
+        """Those that a launcher has started with this one, which share a training; they meet on first use."""
+        if launched()[1] > 1:
+            from packshot.diffusion.launched import Launched
+
+            return Launched(self.settings.device)
+        from packshot.diffusion.processes import Processes
+
+        return Processes()
 
     @cached_property
     def generator(self) -> Generator:
@@ -309,16 +326,8 @@ class Workspace:
         return chosen if chosen != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
     @cached_property
-    def _diffusers_bases(self):  # type: ignore[no-untyped-def]
-        from packshot.diffusion.bases import DiffusersBaseModels
-        from packshot.digests import FileDigests
-        from packshot.embedded.bundle import bundled_base
-
-        return DiffusersBaseModels(
-            embedded=bundled_base,
-            digests=FileDigests(self.home / "cache" / "digests.json"),
-            device=self.settings.device,
-        )
+    def _diffusers_bases(self) -> "DiffusersBaseModels":
+        return _diffusers_bases(self.settings)
 
     @cached_property
     def _diffusers_generator(self):  # type: ignore[no-untyped-def]
@@ -342,6 +351,37 @@ class Workspace:
             max_replicas=settings.max_replicas,
         )
         return DiffusersEngine(self._diffusers_bases, limits)
+
+
+def launched() -> tuple[int, int]:
+    """The number of this process among those that accelerate's launcher or torchrun started, and how many they are."""
+    if "RANK" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def follow(settings: Settings) -> None:
+    """Share the trainings of the first of the launched processes, until it has no more.
+
+    Raises:
+        ProcessLost: another process has ended.
+    """
+    from packshot.diffusion.followers import follow
+    from packshot.diffusion.launched import Launched
+
+    processes = Launched(settings.device)
+    for each in (signal.SIGINT, signal.SIGTERM):  # the leader gets them too, and says when to end
+        signal.signal(each, signal.SIG_IGN)
+    follow(_diffusers_bases(settings), processes)
+
+
+def _diffusers_bases(settings: Settings) -> "DiffusersBaseModels":
+    from packshot.diffusion.bases import DiffusersBaseModels
+    from packshot.digests import FileDigests
+    from packshot.embedded.bundle import bundled_base
+
+    digests = FileDigests(settings.home.absolute() / "cache" / "digests.json")
+    return DiffusersBaseModels(embedded=bundled_base, digests=digests, device=settings.device)
 
 
 def create_workspace(settings: Settings) -> Workspace:

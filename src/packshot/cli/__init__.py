@@ -87,9 +87,15 @@ def _options(
     ),
 ) -> None:
     chosen_server.set(server)
+    from packshot.bootstrap import launched
+    from packshot.settings import read_settings
+
+    if launched()[1] > 1 and (context.invoked_subcommand != "train" or server or read_settings().server):
+        raise InvalidInput(
+            "several processes were launched; what they can share is packshot train without --server, so launch one"
+        )
     if context.invoked_subcommand in ("serve", "worker"):
         from packshot.logs import configure_logs
-        from packshot.settings import read_settings
 
         configure_logs(read_settings())
 

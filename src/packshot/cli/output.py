@@ -185,14 +185,18 @@ def progress_shown() -> "Iterator[Callable[..., None]]":
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """A function that turns true on the first Ctrl-C or SIGTERM; a second one ends the program at once."""
+    """A function that turns true on the first Ctrl-C or SIGTERM; a second one of its kind ends the program at once.
+
+    A launcher of several processes passes one on as the other.
+    """
     asked: list[int] = []
 
     def ask(number: int, _: FrameType | None) -> None:
-        if asked:
+        if number in asked:
             raise KeyboardInterrupt
         asked.append(number)
-        say("stopping after this step; what was done is kept (press again to end at once)")
+        if len(asked) == 1:
+            say("stopping after this step; what was done is kept (press again to end at once)")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

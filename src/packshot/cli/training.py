@@ -99,12 +99,34 @@ def train(
     if detach and (every is not None or len(paths or []) > 1):
         raise InvalidInput("--detach leaves one category to a worker; for several leave it out")
     request = TrainingRequest(paths=paths or [], every=every, base=base, values=values, detach=detach, dry_run=dry_run)
+    if follows():
+        return
     with backend() as there:
         there.train(request, as_json)
 
 
+def follows() -> bool:
+    """Whether this process was launched to follow another; then all that the other has trained is behind it.
+
+    Raises:
+        ProcessLost: another process has ended before.
+    """
+    from packshot.bootstrap import follow, launched
+    from packshot.settings import read_settings
+
+    number, _ = launched()
+    if number:
+        follow(read_settings())
+    return number > 0
+
+
 def train_here(space: "Workspace", request: TrainingRequest, as_json: bool) -> None:
     """Train in this process, or leave one category to a worker, and print what came of it."""
+    with space.processes.led_from_here():
+        _train_here(space, request, as_json)
+
+
+def _train_here(space: "Workspace", request: TrainingRequest, as_json: bool) -> None:
     from packshot.bootstrap import code_revision
     from packshot.domain.presets import parse_config
     from packshot.services.models import register_base

@@ -53,13 +53,13 @@ def train_several(
             space.records,
             space.handlers,
             space.train_group,
-            space.settings.group_size,
+            space.settings.group_size if space.processes.count == 1 else 1,
             [plan.job.id for plan in plans.values()],
             lease=space.lease,
             report=report_of_jobs(space, report),
             watch=watching(),
             tidy=space.tidy,
-            stop=stop,
+            stop=lambda: stop() or space.processes.broken,
         )
     outcomes |= {path: _outcome(space, path, plan, job) for (path, plan), job in zip(plans.items(), jobs, strict=True)}
     unfinished = sum(not job.finished for job in jobs)
@@ -173,5 +173,5 @@ def carry_through(space: "Workspace", job_id: str) -> "Job":
             report=report,
             watch=watching(),
             tidy=space.tidy,
-            stop=stop,
+            stop=lambda: stop() or space.processes.broken,
         )

@@ -45,12 +45,14 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """Draws the batch of any step."""
+    """Draws the batch of any step, or the share of it that falls to ``process``: rows in turns, of both parts."""
 
     instances: Sequence[Example]
     class_examples: Sequence[Example]
     config: TrainingConfig
     draw_timesteps: Callable[[int, torch.Generator], Tensor]
+    process: int = 0
+    num_processes: int = 1
 
     def batch(self, step: int) -> list[Batch]:
         """The batch of ``step`` (from 0), in one part for each shape of latents.
@@ -72,10 +74,11 @@ class BatchPlan:
         if self.config.noise_offset:
             noise += self.config.noise_offset * offsets
         flips = [bool(flip) and self.config.horizontal_flip for flip in mirrored]
+        own = [row for row in range(len(chosen)) if row % self.config.batch_size % self.num_processes == self.process]
         prompts = ["" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)]
 
         def part(shape: tuple[int, ...]) -> Batch:
-            rows = [row for row, of_row in enumerate(shapes) if of_row == shape]
+            rows = [row for row in own if shapes[row] == shape]
             used = [_distribution(chosen[row], flips[row]) for row in rows]
             cells = slice(shape[1]), slice(shape[2])
             instances = [row for row in rows if row < self.config.batch_size]
@@ -92,7 +95,7 @@ class BatchPlan:
                 num_instances=len(instances),
             )
 
-        return [part(shape) for shape in dict.fromkeys(shapes)]
+        return [part(shape) for shape in dict.fromkeys(shapes[row] for row in own)]
 
     def _chosen(self, step: int) -> list[Example]:
         size, seed = self.config.batch_size, self.config.seed

@@ -15,6 +15,7 @@ from packshot.diffusion.averages import MovingAverage
 from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.optimizers import Optimizer, diverged
+from packshot.diffusion.processes import Processes
 from packshot.diffusion.protocols import Attachment
 from packshot.domain.errors import Interrupted
 from packshot.domain.training import TrainingConfig
@@ -47,11 +48,13 @@ class Course:
         device: torch.device,
         checkpoints: Checkpoints,
         metrics: MetricsLog,
+        processes: Processes,
     ) -> None:
         self._parameters = attachment.parameters
         self._config = config
         self._checkpoints = checkpoints
         self._metrics = metrics
+        self._processes = processes
         self._optimizer = Optimizer(attachment.groups, config, device)
         self._average = MovingAverage(self._parameters, config.ema_decay) if config.ema_decay else None
         self._rows: list[dict[str, float]] = []
@@ -118,9 +121,8 @@ class Course:
         if losses.prior is not None:
             row["prior_loss"] = losses.prior.item()
         self._rows.append(row)
-        if not losses.total.requires_grad:
-            return None
-        return self._optimizer.scaled(losses.total / self._config.gradient_accumulation_steps)
+        scaled = self._optimizer.scaled(losses.total / self._config.gradient_accumulation_steps)
+        return scaled if scaled.requires_grad else None
 
     def take_step(self, report: Callable[[Progress], None]) -> None:
         """Take the next step with the gradients that are there, and a checkpoint where one is due.
@@ -128,11 +130,12 @@ class Course:
         Raises:
             InvalidConfiguration: the loss or a gradient is no longer a number.
             WorkspaceUnusable: a checkpoint cannot be written; earlier ones stay.
+            ProcessLost: another process of this training has ended.
         """
         count = len(self._rows)
-        row = {"step": self.step + 1.0} | {
-            name: sum(each[name] for each in self._rows) / count for name in self._rows[0]
-        }
+        means = {name: sum(each[name] for each in self._rows) / count for name in self._rows[0]}
+        totals = self._processes.add_up(list(self._parameters.values()), list(means.values()))
+        row = {"step": self.step + 1.0} | dict(zip(means, totals, strict=True))
         self._rows = []
         if not math.isfinite(row["loss"]):
             raise diverged(self._config, self.step, f"its loss is {row['loss']}")

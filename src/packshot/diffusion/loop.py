@@ -6,7 +6,7 @@ checkpoint holds parameters and optimiser state exactly. Dropout layers stay off
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.course import Course, Losses
 from packshot.diffusion.looks import Looks
 from packshot.diffusion.metrics import MetricsLog
+from packshot.diffusion.processes import Processes
 from packshot.diffusion.protocols import Attachment, Family
 from packshot.domain.training import MixedPrecision, TrainingConfig
 from packshot.ports import Progress
@@ -39,6 +40,7 @@ class Loop:
     checkpoints: Checkpoints
     metrics: MetricsLog
     looks: Looks
+    processes: Processes = field(default_factory=Processes)
 
     def start(self) -> Course:
         """The run at its newest checkpoint, or at its first step.
@@ -47,7 +49,7 @@ class Loop:
             Conflict: the checkpoints belong to another training.
             WorkspaceUnusable: the figures of the steps behind the checkpoint are gone.
         """
-        return Course(self.attachment, self.config, self.base.device, self.checkpoints, self.metrics)
+        return Course(self.attachment, self.config, self.base.device, self.checkpoints, self.metrics, self.processes)
 
     def run(self, report: Callable[[Progress], None], stop: Callable[[], bool]) -> Course:
         """Train to the last step, from the newest checkpoint if there is one; returns the finished course.
@@ -56,15 +58,19 @@ class Loop:
             Interrupted: ``stop()`` became true; a checkpoint of the last whole step is written.
             InvalidConfiguration: the loss is no longer a number.
             WorkspaceUnusable: a checkpoint cannot be written; earlier ones stay.
+            ProcessFailed, ProcessLost: another process of this training failed, or has ended.
         """
         course = self.start()
         self.looks.look(course, report, stop)
         while not course.finished:
             course.check(stop)
-            for number in course.batches:
-                share = course.share(self.losses(self.plan.batch(number)))
-                if share is not None:
-                    share.backward()
+            if not self.processes.go_on():
+                break
+            with self.processes.watched():
+                for number in course.batches:
+                    share = course.share(self.losses(self.plan.batch(number)))
+                    if share is not None:
+                        share.backward()
             course.take_step(report)
             self.looks.look(course, report, stop)
         return course
@@ -76,21 +82,25 @@ class Loop:
     def losses_of(self, batches: Sequence[Batch], errors: Sequence[Tensor]) -> Losses:
         """The objective: mean squared error, per instance weighted by min-SNR and mask, plus that of the class images.
 
-        The mask's weights are normalised per image, so that a small product counts as much as a large one.
+        The mask's weights are normalised per image, so that a small product counts as much as a large one. Of a part of a
+        batch it is that part's share of the batch's mean.
         """
         instances: list[Tensor] = []
-        priors: list[Tensor] = []
+        priors: list[tuple[int, Tensor]] = []
         for batch, error in zip(batches, errors, strict=True):
             timesteps, weights = batch.timesteps.to(self.base.device), batch.weights.to(self.base.device)
             count = batch.num_instances
             per_instance = (error[:count] * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
             instances.append(per_instance * self.base.min_snr_weights(timesteps[:count], self.config.snr_gamma))
             if len(error) > count:
-                priors.append(error[count:].mean())
-        instance = torch.cat(instances).mean()
+                priors.append((len(error) - count, error[count:].mean()))
+        size = self.config.batch_size  # other processes may have a share of the rows
+        rows = torch.cat(instances)
+        instance = rows.mean() * (len(rows) / size)
         if not priors:
             return Losses(total=instance, instance=instance, prior=None)
-        (prior,) = priors  # class images are of one shape, so they are together
+        ((num_rows, mean),) = priors  # class images are of one shape, so they are together
+        prior = mean * (num_rows / size)
         return Losses(total=instance + self.config.prior_weight * prior, instance=instance, prior=prior)
 
 

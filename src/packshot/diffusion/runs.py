@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from packshot.diffusion.batches import BatchPlan
@@ -14,10 +15,13 @@ from packshot.diffusion.conditioning import EncodesPrompts, PromptConditioning
 from packshot.diffusion.course import Course
 from packshot.diffusion.looks import Looks
 from packshot.diffusion.loop import Loop
+from packshot.diffusion.methods import METHODS
 from packshot.diffusion.metrics import MetricsLog
+from packshot.diffusion.processes import Processes
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Conditioning, Family
 from packshot.diffusion.sampling import Passing
 from packshot.diffusion.weights import WEIGHTS_FILE, WeightsHeader, write_weights
+from packshot.domain.training import TrainingConfig
 from packshot.ports import TrainedWeights, TrainingTask
 
 
@@ -31,6 +35,7 @@ def loop_of(
     encoder: EncodesPrompts | None = None,
     known: dict[str, Conditioning] | None = None,
     passing: Passing = lambda _: nullcontext(),
+    processes: Processes | None = None,
 ) -> Loop:
     """The loop of ``task``. Prompts are read by ``encoder``, or else by the base; ``known`` see PromptConditioning.
 
@@ -60,7 +65,39 @@ def loop_of(
             scoring=task.scoring,
             weights=lambda course: _weights(task, course, rows),
         ),
+        processes=processes or Processes(),
     )
+
+
+@contextmanager
+def attached_loop(
+    task: TrainingTask, base: Family, plan: BatchPlan, processes: Processes
+) -> Iterator[tuple[Loop, Mapping[str, nn.Parameter]]]:
+    """The loop of ``task``, with its method in the base while the context lasts, and the rows of its token."""
+    config = task.config
+    share = dataclasses.replace(plan, process=processes.number, num_processes=processes.count)
+    start = base.initial_rows(task.class_noun, config.seed, config.num_vectors)
+    with base.with_token(task.token, start) as rows, recomputed(base, config):
+        attachment = METHODS[config.method].attach(base, rows, config)
+        try:
+            yield loop_of(task, base, share, attachment, rows, processes=processes), rows
+        finally:
+            attachment.detach()
+
+
+@contextmanager
+def recomputed(base: Family, config: TrainingConfig) -> Iterator[None]:
+    """With gradient checkpointing the backward pass computes activations anew within the context."""
+    if not config.gradient_checkpointing:
+        yield
+        return
+    denoiser = base.denoiser
+    assert isinstance(denoiser, ModelMixin)
+    denoiser.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        denoiser.disable_gradient_checkpointing()
 
 
 def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, nn.Parameter]) -> TrainedWeights:

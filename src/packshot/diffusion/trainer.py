@@ -1,17 +1,14 @@
 """Implements Trainer: class images, encoding, then the loop, with a base that is left as it was found."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
-from diffusers.models.modeling_utils import ModelMixin
+from collections.abc import Callable, Sequence
 
 from packshot.diffusion.bases import DiffusersBaseModels
+from packshot.diffusion.followers import order
 from packshot.diffusion.generator import DiffusersGenerator
-from packshot.diffusion.methods import METHODS
 from packshot.diffusion.optimizers import check_installed
 from packshot.diffusion.preparation import Preparation
-from packshot.diffusion.protocols import Family
-from packshot.diffusion.runs import loop_of, trained
+from packshot.diffusion.processes import Processes
+from packshot.diffusion.runs import attached_loop, recomputed, trained
 from packshot.diffusion.together import train_members
 from packshot.diffusion.trial import try_out
 from packshot.domain.models import BaseModelRef
@@ -25,13 +22,21 @@ class DiffusersTrainer:
     """Fine-tunes bases in the diffusers layout. Class images come from ``generator``.
 
     Of trainings that are carried out together, at most ``group_samples`` pictures pass through the base at once, or
-    those of one training where they are more.
+    those of one training where they are more. A training alone is shared with ``processes``, which this one leads.
     """
 
-    def __init__(self, bases: DiffusersBaseModels, generator: DiffusersGenerator, *, group_samples: int = 16) -> None:
+    def __init__(
+        self,
+        bases: DiffusersBaseModels,
+        generator: DiffusersGenerator,
+        *,
+        group_samples: int = 16,
+        processes: Processes | None = None,
+    ) -> None:
         self._bases = bases
         self._generator = generator
         self._group_samples = group_samples
+        self._processes = processes or Processes()
 
     def train(
         self, task: TrainingTask, *, report: Callable[[Progress], None], stop: Callable[[], bool]
@@ -44,21 +49,16 @@ class DiffusersTrainer:
             Conflict: ``task.workdir`` belongs to another training.
             BaseModelRefused, CorruptArtifact: the base cannot be loaded, or has changed.
             WorkspaceUnusable: nothing can be written.
+            ProcessFailed, ProcessLost: another process that shares the training failed, or has ended.
         """
         _check(task.config, task.base)
-        config = task.config
+        self._processes.check(task.config)
         with self._bases.borrow(task.base) as base:
             plan = Preparation(base=base, generator=self._generator).plan(task, report, stop)
-            start = base.initial_rows(task.class_noun, config.seed, config.num_vectors)
-            with base.with_token(task.token, start) as rows:
-                attachment = METHODS[config.method].attach(base, rows, config)
-                try:
-                    loop = loop_of(task, base, plan, attachment, rows)
-                    with _recomputed(base, config):
-                        course = loop.run(report, stop)
-                    return trained(task, loop, course, rows)
-                finally:
-                    attachment.detach()
+            with attached_loop(task, base, plan, self._processes) as (loop, rows):
+                with self._processes.led(lambda: order(task, plan, loop.checkpoints.newest())):
+                    course = loop.run(report, stop)
+                return trained(task, loop, course, rows)
 
     def try_out(self, base: BaseModelRef, config: TrainingConfig, class_noun: str) -> Trial:
         """Measure a few passes as a training with ``config`` would make them.
@@ -69,7 +69,7 @@ class DiffusersTrainer:
         """
         _check(config, base)
         with self._bases.borrow(base) as borrowed:
-            return try_out(borrowed, config, class_noun, lambda: _recomputed(borrowed, config))
+            return try_out(borrowed, config, class_noun, lambda: recomputed(borrowed, config))
 
     def train_together(self, members: Sequence[GroupMember]) -> None:
         """Train several tasks on one base at once; see the port. Each gets the weights that ``train`` would give it.
@@ -88,18 +88,3 @@ class DiffusersTrainer:
 def _check(config: TrainingConfig, base: BaseModelRef) -> None:
     check_supported(config, base.family)
     check_installed(config.optimizer)
-
-
-@contextmanager
-def _recomputed(base: Family, config: TrainingConfig) -> Iterator[None]:
-    """With gradient checkpointing the backward pass computes activations anew within the context."""
-    if not config.gradient_checkpointing:
-        yield
-        return
-    denoiser = base.denoiser
-    assert isinstance(denoiser, ModelMixin)
-    denoiser.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        denoiser.disable_gradient_checkpointing()

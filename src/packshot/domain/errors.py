@@ -53,7 +53,9 @@ PackshotError
 ├── ProviderUnusable             another's image API cannot be reached, or does not answer as it should
 ├── ProviderRefused              another's image API will not make the pictures, and says why
 ├── JobFailed                    a job ended in failure; carries its recorded cause
+├── ProcessFailed                another process that shares a training failed; carries what it told
 └── Interrupted                  stopped on request; what was done is kept and can be resumed
+    └── ProcessLost              another process that shares a training has ended
 """
 
 from enum import StrEnum
@@ -297,5 +299,13 @@ class JobFailed(PackshotError):
     """A job ended in failure; the message is its recorded cause."""
 
 
+class ProcessFailed(PackshotError):
+    """Another process that shares a training failed; the message is what it told."""
+
+
 class Interrupted(PackshotError):
     """Stopped on request; what was done is kept and can be resumed."""
+
+
+class ProcessLost(Interrupted):
+    """Another process that shares a training has ended; what was done is kept and can be resumed."""

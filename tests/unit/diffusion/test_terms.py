@@ -181,7 +181,7 @@ def test_the_loss_of_several_shapes_is_the_mean_over_the_pictures(studio: Studio
         alone = [running.losses([only(part, row)]).instance for part in parts for row in range(part.num_instances)]
     assert len(parts) == len(alone) == 3
     assert whole.prior is not None
-    torch.testing.assert_close(whole.instance, torch.stack(alone).mean())
+    torch.testing.assert_close(whole.instance, torch.stack(alone).sum())  # each is its share of the batch's mean
     torch.testing.assert_close(whole.total, whole.instance + 0.7 * whole.prior)
 
 
