@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks.harness import Row, Setting
 from packshot.bootstrap import Workspace, code_revision, create_workspace
+from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.loaded_base import LoadedBase, TokenOfBase
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Family
@@ -135,7 +136,9 @@ def composed(found: Bench, scene: str, number: int, count: int, boxes: Sequence[
 
 def added(found: Bench, scene: str, number: int, count: int) -> list[bytes]:
     """The peer's pictures: one prompt with both tokens, one denoiser with both adapters."""
-    with found.space.bases.borrow(found.base) as base, _both(base, found.fine_tunes) as (apple, pear):
+    bases = found.space.bases
+    assert isinstance(bases, DiffusersBaseModels)
+    with bases.borrow(found.base) as base, _both(base, found.fine_tunes) as (apple, pear):
         prompt = f"a photo of a {apple} apple next to a {pear} pear {scene}"
         settings = _settings(number, count)
         samples = [Sample(prompt=prompt, seed=settings.seed + offset) for offset in range(count)]
@@ -149,6 +152,7 @@ def _both(base: Family, fine_tunes: Sequence[LoadedFineTune]) -> Iterator[Sequen
     read = [read_weights(each.weights) for each in fine_tunes]
     rows = {name: torch.cat([tensors[TOKEN_PREFIX + name] for _, tensors in read]) for name in base.text_encoders}
     made = base.new_token("<both>", rows)
+    assert isinstance(made, TokenOfBase)
     # Spelled one by one in the prompt, instead of one after the other as a token of several vectors is.
     apart = {encoder: replace(token, reading=("<both>", "<both>")) for encoder, token in made._tokens.items()}
     with ExitStack() as stack:
@@ -201,7 +205,7 @@ def _middle_square(picture: bytes, box: Box) -> bytes:
 
 def figures(ours: Sequence[tuple[str, str]], peer: Sequence[tuple[str, str]]) -> list[Row]:
     """Rows of both contestants."""
-    turned = [max((each, each[::-1]), key=_num_right) for each in peer]
+    turned = [max((each, (each[1], each[0])), key=_num_right) for each in peer]
     rows: list[Row] = []
     for place, (path, other) in enumerate((SUBJECTS, SUBJECTS[::-1])):
         for label, wanted in ((f"{path} in its half", path), (f"leaks into the half of {path}", other)):

@@ -6,7 +6,7 @@ import pytest
 
 from packshot.domain.catalog import Category
 from packshot.domain.composition import Box
-from packshot.domain.errors import InvalidComposition, InvalidPrompt, NothingServing
+from packshot.domain.errors import InvalidComposition, InvalidPrompt, NothingServing, PackshotError
 from packshot.domain.generation import Generation, SamplingSettings
 from packshot.domain.training import Method
 from packshot.imaging.recipe import read_recipe
@@ -58,7 +58,7 @@ def _category(space, fine_tune):
 
 
 def test_what_cannot_stand_in_one_picture_is_refused_with_the_reason(space, served):
-    def refused(match, error=InvalidComposition, prompt=PROMPT, **options):
+    def refused(match, error: type[PackshotError] = InvalidComposition, prompt=PROMPT, **options):
         with pytest.raises(error, match=match):
             resolve_prompt(space.records, prompt, bare_base=space.base, **options)
 
