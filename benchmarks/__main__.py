@@ -11,6 +11,7 @@ BENCHMARKS = {
     1: "adapter_switch",
     2: "catalog_growth",
     3: "mixed_batch",
+    4: "served_traffic",
     5: "train_one",
     6: "train_catalog",
     7: "roofline",
