@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.generator import DiffusersGenerator
+from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.training import TrainingConfig, trained_phrase
@@ -32,7 +33,11 @@ class Bench:
     def __init__(self, folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
         self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
+<<<<<<< HEAD
         self.generator = DiffusersGenerator(self.bases, DiffusersEngine(self.bases))
+=======
+        self.generator = DiffusersGenerator(self.bases, DiffusersEngine(self.bases, EngineLimits()))
+>>>>>>> 04b2329 (Benchmarks make a generator with its engine; log of several processes)
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base = self.bases.describe("embedded")
         self._runs = 0
