@@ -33,11 +33,7 @@ class Bench:
     def __init__(self, folder: Path, work: Path) -> None:
         self.folder, self.work = folder, work
         self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
-<<<<<<< HEAD
         self.generator = DiffusersGenerator(self.bases, DiffusersEngine(self.bases))
-=======
-        self.generator = DiffusersGenerator(self.bases, DiffusersEngine(self.bases, EngineLimits()))
->>>>>>> 04b2329 (Benchmarks make a generator with its engine; log of several processes)
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base = self.bases.describe("embedded")
         self._runs = 0
