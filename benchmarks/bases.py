@@ -17,7 +17,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.generator import DiffusersGenerator
-from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.training import TrainingConfig, trained_phrase
