@@ -1,6 +1,5 @@
 """Fault tests 5, 6, 7 and 25: dead workers, many processes at one queue and at one identifier, a flood of one team."""
 
-import os
 import select
 import subprocess
 import sys
@@ -10,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
+import postgres
 from api import platform_in
 from queue_processes import CREATOR, DOOMED_WORKER, QUEUE_WORKER, SPELLINGS, run_processes
-from sqlalchemy import create_engine, make_url, text
 
 from faults.registry import Check, Setting, fault
 from packshot.domain.catalog import Category
@@ -105,20 +103,14 @@ def queue(setting: Setting) -> list[Check]:
 
 @contextmanager
 def _databases(workdir: Path) -> Iterator[dict[str, str]]:
-    """A new SQLite file, and a new database of the PostgreSQL server that PACKSHOT_TEST_POSTGRES names, where it does."""
+    """A new SQLite file, and a new PostgreSQL database where there is a server."""
     found = {"SQLite": str(workdir / "queue.db")}
-    server = os.environ.get("PACKSHOT_TEST_POSTGRES")
-    if not server:
-        yield found
-        return
-    name = f"packshot_{uuid4().hex}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        try:
-            yield found | {"PostgreSQL": make_url(server).set(database=name).render_as_string(hide_password=False)}
-        finally:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with postgres.server() as server:
+        if server is None:
+            yield found
+            return
+        with postgres.database(server) as url:
+            yield found | {"PostgreSQL": url}
 
 
 def _run_each_once(name: str, database: str, num_jobs: int, num_processes: int) -> list[Check]:
