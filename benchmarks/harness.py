@@ -89,13 +89,15 @@ class Measured:
     date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
 
-def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    contestants: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Run A B A B …; each call returns its own measurement. One more round at the start warms up and is dropped."""
     found: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         for name, measure in contestants.items():
             measurement = measure()
-            if number:
+            if number >= warm_up:
                 found[name].append(measurement)
     return found
 
