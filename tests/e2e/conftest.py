@@ -1,8 +1,9 @@
 """Workspaces of their own for the command line."""
 
 import re
-import subprocess
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,21 +27,44 @@ def shell(new_shell: Callable[..., Shell]) -> Shell:
     return new_shell()
 
 
-@pytest.fixture
-def serve(shell):
-    """A function that starts a server and gives its process and address."""
-    started: list[subprocess.Popen[str]] = []
+class Server:
+    """A started ``packshot serve`` and its address; what it says is read all the time, so that it never waits for a reader."""
 
-    def start(*arguments: str) -> tuple["subprocess.Popen[str]", str]:
-        process = shell.start("serve", "--port", "0", *arguments)
-        started.append(process)
-        assert process.stderr
-        for line in process.stderr:
+    def __init__(self, shell: Shell, *arguments: str) -> None:
+        self.process = shell.start("serve", "--port", "0", *arguments)
+        self.said = ""
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.said += line
             if found := re.match(r"listening on (\S+) with", line):
-                return process, found[1]
-        raise AssertionError(f"the server ended with {process.wait()}")
+                self.url = found[1]
+                break
+        else:
+            raise AssertionError(f"the server ended with {self.process.wait()}: {self.said}")
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send it the signal and wait; its exit code."""
+        self.process.send_signal(number)
+        self._reader.join()
+        return self.process.wait()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.said += line
+
+
+@pytest.fixture
+def serve(shell: Shell) -> Iterator[Callable[..., Server]]:
+    """A function that starts a server."""
+    started: list[Server] = []
+
+    def start(*arguments: str) -> Server:
+        started.append(Server(shell, *arguments))
+        return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for server in started:
+        server.stop(signal.SIGKILL)

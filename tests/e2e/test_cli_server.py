@@ -33,7 +33,7 @@ def served(shell, serve, base):
     """The address of a server of ``shell``'s workspace, and an admin's key."""
     shell("base", "add", base)
     key = shell("key", "create", "test", "--scope", "admin").out.strip()
-    return serve()[1], key
+    return serve().url, key
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_model_of_others_answers_from_the_command_line(shell, serve, new_shell
     shell("promote", PATH, "--reason", "a test")
     key = shell("key", "create", "test", "--scope", "generate").out.strip()
     ours = new_shell("ours", UPSTREAM_KEY=key)
-    (ours.home / "providers.toml").write_text(PROVIDERS.format(url=serve()[1]))
+    (ours.home / "providers.toml").write_text(PROVIDERS.format(url=serve().url))
     arguments = ["generate", "on grass", "--model", "upstream/sks_fuji_apple", "--out", tmp_path / "out"]
     (picture,) = ours(*arguments, "--seed", 7, "--json").json["images"]
     png = tmp_path / "out" / f"{picture['id']}.png"

@@ -80,17 +80,15 @@ def test_every_command_of_the_guide_runs(base, tmp_path):
 def test_a_server_that_is_stopped_keeps_what_its_workers_did(shell, serve, base, tmp_path):
     prepare(shell, tmp_path)
     shell("base", "add", base)
-    server, url = serve("--dev")
-    with Client(url) as client:
+    server = serve("--dev")
+    with Client(server.url) as client:
         config = dict(setting.split("=") for setting in QUICK)
         training = client.train("sks_fuji_apple", base=str(base), **{**config, "steps": 100_000})
         while not list((shell.home / "runs").rglob("step-*")):
-            assert server.poll() is None
+            assert server.process.poll() is None
             PAUSE.wait(0.05)
-    server.send_signal(signal.SIGTERM)
-    _, err = server.communicate()
-    assert server.returncode == 0, err
-    assert err.endswith("stopped\n")
+    assert server.stop(signal.SIGTERM) == 0, server.said
+    assert server.said.endswith("stopped\n")
     with SqlRecords.open(shell.home / "packshot.db") as records:
         (job,) = records.find(Job)
     assert (job.subject_id, job.status, job.failures) == (training.id, "queued", 0)
@@ -98,7 +96,7 @@ def test_a_server_that_is_stopped_keeps_what_its_workers_did(shell, serve, base,
 
 
 def test_without_development_mode_and_key_nobody_is_answered(shell, serve):
-    _, url = serve("--workers", "0")
+    url = serve("--workers", "0").url
     assert httpx2.get(f"{url}/v1/categories").status_code == 401
     secret = shell("key", "create", "shop", "--scope", "read").out.strip()
     assert httpx2.get(f"{url}/v1/categories", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
