@@ -36,9 +36,9 @@ from packshot.embedded import CATALOG_FOLDER
 from packshot.imaging.sheets import Row as SheetRow
 from packshot.imaging.sheets import comparison_sheet
 from packshot.ports import LoadedFineTune, LoadedSubject, Sample
+from packshot.services.artifacts import load_fine_tune
 from packshot.services.demo import DemoModels, sample_categories, take_in
 from packshot.services.evaluation import embedded_references
-from packshot.services.generation import load_fine_tune
 from packshot.services.jobs import check_succeeded, work_on_one
 from packshot.services.models import register_base
 from packshot.services.training import fine_tune_of, plan_training
@@ -98,7 +98,9 @@ def bench() -> Iterator[Bench]:
         yield Bench(
             space=space,
             base=base,
-            fine_tunes=tuple(load_fine_tune(space.blobs, _trained(space, categories[path], base)) for path in SUBJECTS),
+            fine_tunes=tuple(
+                load_fine_tune(space.records, space.blobs, _trained(space, categories[path], base)) for path in SUBJECTS
+            ),
             centroids={
                 path: centroid(embedded_references(space.records, space.blobs, space.judge, category))
                 for path, category in categories.items()
@@ -149,7 +151,7 @@ def added(found: Bench, scene: str, number: int, count: int) -> list[bytes]:
 def _both(base: Family, fine_tunes: Sequence[LoadedFineTune]) -> Iterator[Sequence[str]]:
     """The base with all adapters multiplied in and all tokens known; gives the tokens as a prompt spells them."""
     assert isinstance(base, LoadedBase)
-    read = [read_weights(each.weights) for each in fine_tunes]
+    read = [read_weights(each.read()) for each in fine_tunes]
     rows = {name: torch.cat([tensors[TOKEN_PREFIX + name] for _, tensors in read]) for name in base.text_encoders}
     made = base.new_token("<both>", rows)
     assert isinstance(made, TokenOfBase)

@@ -114,7 +114,7 @@ def ours(count: int, tier_mib: int) -> dict[str, float]:
         standing = Resident(base, EngineLimits(adapter_cache_mib=tier_mib))
         for number, path in enumerate(paths):
             tuned = catalog.tuned(number)
-            path.write_bytes(tuned.weights)
+            path.write_bytes(tuned.read())
             prompt = f"a {tuned.record.trained_phrase} on a wooden table"
             request = PictureRequest(
                 base=bench.base, fine_tune=tuned, prompts=(prompt,), sampling=SamplingSettings(inference_steps=4)

@@ -4,6 +4,7 @@ The peers read the files that ``packshot export --format diffusers`` writes, thr
 processor seconds of the calling thread, which the neighbours on a busy machine disturb less than wall time.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,12 +97,13 @@ class Catalog:
             code_revision="",
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
-        return LoadedFineTune(record=record, weights=write_weights(header, tensors))
+        weights = write_weights(header, tensors)
+        return LoadedFineTune(record=record, sha256=hashlib.sha256(weights).hexdigest(), read=lambda: weights)
 
     def category(self, number: int) -> Category:
         """The fine-tune as both sides take it."""
         tuned = self.tuned(number)
-        header, tensors = read_weights(tuned.weights)
+        header, tensors = read_weights(tuned.read())
         (published,) = to_diffusers(self._base, header, tensors).values()
         adapters = beside(self._base, header, tensors)
         return Category(name=f"category_{number}", tuned=tuned, adapters=dict(adapters), published=load(published))
