@@ -11,7 +11,15 @@ from packshot.domain import jobs
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category, fold_look_alikes
-from packshot.domain.errors import CategoryExists, Conflict, CorruptArtifact, IdentifierTaken, NotFound
+from packshot.domain.errors import (
+    AddressRefused,
+    CategoryExists,
+    Conflict,
+    CorruptArtifact,
+    IdentifierTaken,
+    InvalidInput,
+    NotFound,
+)
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
@@ -19,6 +27,7 @@ from packshot.domain.models import AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.templates import Template
 from packshot.domain.training import TrainingRun
+from packshot.domain.urls import MAX_URL_LENGTH, check_url
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import Fence, R, Record, Search, Tally, Wanted
@@ -268,6 +277,24 @@ class InMemoryBlobs:
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._blobs))
+
+
+class CannedFetcher:
+    """Has ``files`` by their URLs; the URLs that were asked for are in ``asked``."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, max_bytes: int) -> bytes:
+        self.asked.append(url)
+        try:
+            check_url(url, of="a picture", max_length=MAX_URL_LENGTH)
+        except InvalidInput as error:
+            raise AddressRefused(str(error)) from error
+        if url not in self.files:
+            raise AddressRefused("it answers 404 instead of a picture")
+        return self.files[url][:max_bytes]
 
 
 class InlineExecutor:

@@ -23,6 +23,7 @@ from packshot.ports import (
     Compressor,
     Executor,
     Exporter,
+    Fetcher,
     ForeignGenerator,
     Generator,
     Importer,
@@ -216,6 +217,13 @@ class Workspace:
         from packshot.outbound import PublicPoster
 
         return PublicPoster(parse_networks(self.settings.webhook_networks))
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """Fetches photos by their URLs."""
+        from packshot.outbound import PublicFetcher
+
+        return PublicFetcher(parse_networks(self.settings.webhook_networks))
 
     @contextmanager
     def courier(self) -> "Iterator[None]":

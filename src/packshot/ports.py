@@ -508,3 +508,15 @@ class Poster(Protocol):
         Raises AddressRefused where the address must not be connected to, or does not answer.
         """
         ...
+
+
+class Fetcher(Protocol):
+    """Fetches files from servers of other people."""
+
+    def fetch(self, url: str, max_bytes: int) -> bytes:
+        """What ``url`` gives, and of something larger its first ``max_bytes``; follows a few redirects.
+
+        Raises AddressRefused where it, or what it redirects to, is no http or https URL, leads to an address that must
+        not be connected to, or gives nothing in time.
+        """
+        ...

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     webhook_networks: str = Field(
         default="",
-        description="Networks beside the public internet that webhooks may lead to, such as 10.1.0.0/16,127.0.0.1/32.",
+        description="Networks beside the public internet that webhooks and URLs of photos may lead to, as 10.1.0.0/16,127.0.0.1/32.",
     )
     c2pa_key: Path | None = Field(
         default=None, description="The private key that signs pictures (C2PA), a PEM file; unset, they are not signed."

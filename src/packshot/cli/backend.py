@@ -84,8 +84,10 @@ class Backend(Protocol):
         """Take a category out of use."""
         ...
 
-    def add_references(self, name: str, photos: Sequence[Path], source: str, license_: str) -> "list[ReferenceImage]":
-        """Take in photos."""
+    def add_references(
+        self, name: str, photos: Sequence[Path], urls: Sequence[str], source: str, license_: str
+    ) -> "list[ReferenceImage]":
+        """Take in photos, and those at ``urls``."""
         ...
 
     def check_references(self, name: str) -> Curation:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from packshot.bootstrap import Workspace, code_revision
@@ -23,6 +24,7 @@ from packshot.services import catalog, models, references, templates
 from packshot.services.audit import audited
 from packshot.services.catalog import CategorySummary, category_named
 from packshot.services.compression import REPORT, fidelity_loss
+from packshot.services.fetching import fetch_photos
 from packshot.services.foreign import generate_foreign
 from packshot.services.generation import generate, keep_layout
 from packshot.services.importing import SOURCE
@@ -66,12 +68,15 @@ class LocalBackend:
         with audited(self.space.records, operator(), AuditAction.RETIRE, namespace=self._namespace, subject=name):
             return catalog.retire_category(self.space.records, self._named(name).path, self._namespace)
 
-    def add_references(self, name: str, photos: Sequence[Path], source: str, license_: str) -> list[ReferenceImage]:
-        """Take in photos."""
+    def add_references(
+        self, name: str, photos: Sequence[Path], urls: Sequence[str], source: str, license_: str
+    ) -> list[ReferenceImage]:
+        """Take in photos, and those at ``urls``."""
         category, rights = self._named(name), Rights(source=source, license=license_)
-        return references.add_references(
-            self.space.records, self.space.blobs, category, read_photos(list(photos)), rights
-        )
+        files = read_photos(list(photos))
+        with TemporaryDirectory(prefix="packshot-") as folder:
+            fetched = fetch_photos(self.space.fetcher, urls, Path(folder), {})
+            return references.add_references(self.space.records, self.space.blobs, category, [*files, *fetched], rights)
 
     def check_references(self, name: str) -> Curation:
         """The curation report."""

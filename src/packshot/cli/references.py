@@ -14,14 +14,18 @@ app = typer.Typer(no_args_is_help=True, help="Collect, check and freeze referenc
 @app.command()
 def add(
     path: Path_,
-    photos: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Folders or image files.")],
-    source: Annotated[str, typer.Option(help="Where the photos come from.")] = "",
+    photos: Annotated[
+        list[str], typer.Argument(metavar="FOLDER|FILE|URL...", help="Folders, image files or URLs of them.")
+    ],
+    source: Annotated[str, typer.Option(help="Where the photos come from; URLs are noted anyway.")] = "",
     license_: Annotated[str, typer.Option("--license", help="The licence they may be used under.")] = "",
     as_json: Json = False,
 ) -> None:
     """Take in photos; each is accepted, or refused with a reason. Exit code 1 when none is accepted."""
+    urls = [photo for photo in photos if photo.lower().startswith(("http://", "https://"))]
+    files = [Path(photo) for photo in photos if photo not in urls]
     with backend() as there:
-        taken = there.add_references(path, photos, source, license_)
+        taken = there.add_references(path, files, urls, source, license_)
 
         def text() -> str:
             accepted = sum(image.accepted for image in taken)

@@ -58,9 +58,13 @@ class RemoteBackend:
         """Take a category out of use."""
         return self.client.retire_category(self._identifier(name))
 
-    def add_references(self, name: str, photos: Sequence[Path], source: str, license_: str) -> list[ReferenceImage]:
-        """Upload photos."""
-        return self.client.add_references(self._identifier(name), photos, source=source, license=license_)
+    def add_references(
+        self, name: str, photos: Sequence[Path], urls: Sequence[str], source: str, license_: str
+    ) -> list[ReferenceImage]:
+        """Upload photos, and have those at ``urls`` fetched."""
+        identifier, add, fetch = self._identifier(name), self.client.add_references, self.client.add_reference_urls
+        taken = add(identifier, photos, source=source, license=license_) if photos else []
+        return [*taken, *(fetch(identifier, urls, source=source, license=license_) if urls else [])]
 
     def check_references(self, name: str) -> Curation:
         """The curation report."""

@@ -73,6 +73,22 @@ class Methods:
         return (yield from call(list[ReferenceImage], "POST", f"/v1/categories/{identifier}/references", **options))
 
     @Method
+    def add_reference_urls(
+        self,
+        identifier: str,
+        urls: Sequence[str],
+        *,
+        captions: Mapping[str, str] = MappingProxyType({}),
+        source: str = "",
+        license: str = "",
+    ) -> Flow[list[ReferenceImage]]:
+        """Have the server fetch photos; ``captions`` are by URL. Those that cannot be fetched are refused."""
+        body = {"urls": list(urls), "captions": dict(captions), "source": source, "license": license}
+        return (
+            yield from call(list[ReferenceImage], "POST", f"/v1/categories/{identifier}/references/urls", json=body)
+        )
+
+    @Method
     def references(self, identifier: str) -> Flow[References]:
         """The curation report."""
         return (yield from call(References, "GET", f"/v1/categories/{identifier}/references"))

@@ -32,7 +32,7 @@ PackshotError
 │   ├── QueueFull                more pictures wait for the engine than it holds
 │   └── QuotaExceeded            more unfinished jobs than the namespace may have
 ├── NotFound                     a category, version, image, run or base that does not exist
-├── AddressRefused               a webhook leads where the server must not connect, or cannot be reached
+├── AddressRefused               a URL leads where the server must not connect, or gives nothing
 ├── Conflict                     it exists already, or somebody else has it
 │   ├── CategoryExists
 │   ├── CategoryRetired          out of use for good
@@ -148,6 +148,7 @@ class AmbiguousIdentifier(InvalidPrompt):
 class RefusalReason(StrEnum):
     """Why a reference image is refused; ``withdrawn`` by a person after a set was frozen that holds it."""
 
+    UNREACHABLE = "unreachable"
     UNREADABLE = "unreadable"
     UNSUPPORTED_FORMAT = "unsupported-format"
     TRUNCATED = "truncated"
@@ -216,7 +217,7 @@ class NotFound(PackshotError):
 
 
 class AddressRefused(PackshotError):
-    """A webhook leads to an address that the server must not connect to, or one that does not answer."""
+    """A URL leads to an address that the server must not connect to, or gives nothing."""
 
 
 class Conflict(PackshotError):

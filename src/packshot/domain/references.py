@@ -38,8 +38,8 @@ class Rights:
 class ReferenceImage:
     """One photo offered for a category: accepted, or refused with a reason.
 
-    ``original`` and ``image`` are blob digests: the bytes as given, and the upright 8-bit RGB PNG made from them
-    (None where decoding failed). ``mask`` is an 8-bit grey PNG of the same size, product = 255.
+    ``original`` and ``image`` are blob digests: the bytes as given (of a photo that could not be fetched, its URL), and
+    the upright 8-bit RGB PNG made from them (None where decoding failed). ``mask`` is an 8-bit grey PNG of the same size, product = 255.
     """
 
     id: str

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from urllib.parse import urlsplit
 
-from packshot.domain.errors import InvalidInput, SignatureRefused
+from packshot.domain.errors import SignatureRefused
 from packshot.domain.jobs import Job
 
 SECRET_PREFIX = "whsec_"
@@ -65,24 +64,6 @@ def secret_of(webhook: Webhook, key: bytes) -> str:
     if webhook.secret:
         return webhook.secret
     return SECRET_PREFIX + base64.b64encode(hmac.digest(key, f"webhook {webhook.id}".encode(), hashlib.sha256)).decode()
-
-
-def check_url(url: str) -> str:
-    """Return ``url`` if a webhook may have it; where its name leads is checked whenever something is sent.
-
-    Raises:
-        InvalidInput: no http or https URL with a host, or one with a user name, password or fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable, parts = False, urlsplit("")
-    if not usable or parts.username or parts.password or parts.fragment or not url.isascii() or not url.isprintable():
-        raise InvalidInput(f"{url!r} is no URL for a webhook; write one such as https://shop.example/packshot")
-    if len(url) > 500 or " " in url:
-        raise InvalidInput("the URL of a webhook has at most 500 characters and no spaces")
-    return url
 
 
 def message_about(job: Job, at: datetime) -> tuple[str, str]:

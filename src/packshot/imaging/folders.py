@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packshot.domain.errors import InvalidInput
+from packshot.domain.errors import ImageRefused, InvalidInput, RefusalReason
 from packshot.domain.prompts import check_caption
 from packshot.imaging.decode import MAX_FILE_BYTES
 
@@ -17,11 +17,16 @@ _MAX_TEXT_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """One photo on disk with what lies beside it. The bytes are read anew each time they are asked for."""
+    """One photo on disk with what lies beside it. The bytes are read anew each time they are asked for.
+
+    ``url`` is where it was fetched from; ``missing`` says why nothing came from there, and then there is no file.
+    """
 
     path: Path
     caption: str = ""
     mask_path: Path | None = None
+    url: str = ""
+    missing: str = ""
 
     @property
     def file_name(self) -> str:
@@ -34,7 +39,10 @@ class Photo:
 
         Raises:
             InvalidInput: the file cannot be read.
+            ImageRefused: it could not be fetched.
         """
+        if self.missing:
+            raise ImageRefused(RefusalReason.UNREACHABLE, self.missing)
         return _read(self.path)
 
     @property

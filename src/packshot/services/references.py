@@ -53,7 +53,8 @@ def add_references(
     """Take in photos: each becomes a record, accepted or refused with its reason.
 
     The bytes are kept either way, except those of a file that is too large to be read. Of a file that the category
-    has already, byte for byte, the record is returned; one that was withdrawn takes part again.
+    has already, byte for byte, the record is returned; one that was withdrawn takes part again. Where it was fetched
+    from stands in its rights; a refusal because nothing came from there is forgotten when it is offered again.
 
     Raises:
         InvalidInput: a file cannot be read.
@@ -61,6 +62,10 @@ def add_references(
     """
     check_in_use(category)
     known = {image.original: image for image in records.find(ReferenceImage, category_id=category.id)}
+    for url in {photo.url for photo in photos if photo.url}:
+        earlier = known.get(_digest_of_url(url))
+        if earlier and earlier.refusal is RefusalReason.UNREACHABLE:
+            records.remove(known.pop(earlier.original))
     prints = _prints(blobs, known.values())
     taken: list[ReferenceImage] = []
     for photo in photos:
@@ -84,11 +89,17 @@ def _prints(blobs: Blobs, images: Iterable[ReferenceImage]) -> _Prints:
 
 
 def _digest(photo: Photo) -> str:
+    if photo.missing:
+        return _digest_of_url(photo.url)
     try:
         with photo.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InvalidInput(f"cannot read {photo.path} ({error.strerror}); nothing of it was taken in") from error
+
+
+def _digest_of_url(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _examine(blobs: Blobs, category: Category, photo: Photo, original: str, rights: Rights) -> ReferenceImage:
@@ -122,7 +133,7 @@ def _examine(blobs: Blobs, category: Category, photo: Photo, original: str, righ
         width=width,
         height=height,
         caption=photo.caption,
-        rights=rights,
+        rights=replace(rights, source=" ".join(filter(None, (rights.source, photo.url)))),
         refusal=refusal,
         explanation=explanation,
         added_at=now(),

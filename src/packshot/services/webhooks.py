@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from packshot.domain.errors import AddressRefused, Conflict
 from packshot.domain.jobs import Job
+from packshot.domain.urls import check_url
 from packshot.domain.webhooks import (
     Delivery,
     DeliveryStatus,
     Webhook,
     attempted,
-    check_url,
     message_about,
     secret_of,
     signed_headers,
@@ -61,7 +61,7 @@ def add_webhook(records: Records, namespace: str, url: str) -> Webhook:
     webhook = Webhook(
         id=new_id("whk"),
         namespace=namespace,
-        url=check_url(url),
+        url=check_url(url, of="a webhook", max_length=500),
         created_at=now(),
     )
     with records.transaction():

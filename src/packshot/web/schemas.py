@@ -13,6 +13,7 @@ from packshot.domain.models import EMBEDDED_BASE, AliasEvent
 from packshot.domain.references import ReferenceImage
 from packshot.domain.training import TrainingConfig
 from packshot.domain.variables import VariableKind
+from packshot.services.fetching import MAX_URLS
 
 T = TypeVar("T")
 
@@ -53,6 +54,15 @@ class References(BaseModel):
     images: list[ReferenceImage]
     advice: list[str]
     freezable: bool
+
+
+class PhotosByUrl(Input):
+    """Reference photos to fetch."""
+
+    urls: list[str] = Field(min_length=1, max_length=MAX_URLS, description="Of one picture each, by http or https.")
+    captions: dict[str, str] = Field(default={}, description="What photos show, by their URLs.")
+    source: str = Field(default="", max_length=500, description="Where the photos come from; the URL is noted anyway.")
+    license: str = Field(default="", max_length=200, description="The licence they may be used under.")
 
 
 class NewTraining(Input):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 from api import IDENTIFIER, PROMPT, platform_in, worker
+from fakes import CannedFetcher
 
 import packshot
 from packshot import AsyncClient, Client
@@ -26,10 +27,12 @@ from packshot.domain.errors import (
     NotFound,
     NothingServing,
     RateLimited,
+    RefusalReason,
     ServerUnusable,
     UnusedOverride,
 )
 from packshot.domain.jobs import JobStatus
+from packshot.domain.references import ReferenceImage, Rights
 from packshot.domain.templates import Template
 from packshot.imaging.recipe import read_recipe
 from packshot.services.manifests import ManifestLine
@@ -55,6 +58,25 @@ def platform(tmp_path):
 def client(platform) -> Client:
     platform.key("admin")
     return Client(key=platform.keys["acme", "admin"], http=platform.client)
+
+
+def test_photos_come_from_urls_with_either_client(platform, client):
+    category = client.create_category("apple/fuji", class_noun="apple")
+    url, gone = "https://shop.example/1.png", "https://shop.example/2.png"
+    ((_, (_, data)),) = platform.photos(1)
+    vars(platform.space).update(fetcher=CannedFetcher({url: data}))
+    taken = client.add_reference_urls(category.identifier, [url, gone], captions={url: "an apple"}, license="CC0-1.0")
+    assert [photo.refusal for photo in taken] == [None, RefusalReason.UNREACHABLE]
+    assert (taken[0].caption, taken[0].rights) == ("an apple", Rights(source=url, license="CC0-1.0"))
+
+    async def add() -> list[ReferenceImage]:
+        http = httpx2.AsyncClient(transport=httpx2.ASGITransport(create_app(platform.space)), base_url="http://test")
+        async with AsyncClient(key=platform.keys["acme", "admin"], http=http) as there:
+            return await there.add_reference_urls(category.identifier, [url], source="our web shop")
+
+    assert asyncio.run(add()) == taken[:1]
+    with pytest.raises(InvalidInput, match="no URL of a picture"):
+        client.add_reference_urls(category.identifier, ["ftp://shop.example/1.png"])
 
 
 def test_the_whole_way_with_typed_results(platform, client, tmp_path):

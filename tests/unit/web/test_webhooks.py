@@ -10,13 +10,13 @@ from api import PROMPT
 
 from packshot.domain.errors import AddressRefused, InvalidInput, SignatureRefused, WorkspaceUnusable
 from packshot.domain.jobs import MAX_ATTEMPTS
+from packshot.domain.urls import check_url
 from packshot.domain.webhooks import (
     BACKOFF,
     Delivery,
     DeliveryStatus,
     Webhook,
     check_signature,
-    check_url,
     signed_headers,
 )
 from packshot.services.catalog import now
@@ -207,7 +207,7 @@ def test_a_team_has_a_few_webhooks(platform):
 )
 def test_what_is_no_url_for_a_webhook_is_refused(platform, url):
     with pytest.raises(InvalidInput):
-        check_url(url)
+        check_url(url, of="a webhook", max_length=500)
     assert platform.call("POST", "/v1/webhooks", json={"url": url}, status=422)["type"] == "/problems/invalid-input"
 
 

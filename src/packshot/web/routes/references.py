@@ -11,10 +11,11 @@ from packshot.domain.errors import InvalidInput, UploadRefused
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.imaging.folders import Photo, read_photos
 from packshot.imaging.uploads import MAX_FILES, Intake
+from packshot.services.fetching import fetch_photos
 from packshot.services.references import add_references, check_references, freeze_references
 from packshot.web.replies import Idempotent, MayRead, MayTrain
 from packshot.web.routes.categories import Called
-from packshot.web.schemas import References
+from packshot.web.schemas import PhotosByUrl, References
 
 router = APIRouter(prefix="/categories/{identifier}/references", tags=["references"])
 
@@ -54,6 +55,24 @@ def add_reference_photos(
         # that is there already is not taken in again, so the deed may be repeated: no need to hold the database.
         with locks.setdefault(category.id, threading.Lock()):
             return once([intake.digest(), source, license], act, status=201, atomic=False)
+
+
+@router.post("/urls", status_code=201, response_model=list[ReferenceImage])
+def add_photos_by_url(
+    body: PhotosByUrl, category: Called, call: MayTrain, once: Idempotent, request: Request
+) -> Response:
+    """Fetch photos and take them in; each is accepted, or refused with a reason, as those that cannot be fetched."""
+    locks: dict[str, threading.Lock] = request.app.state.intake_locks
+    rights = Rights(source=body.source, license=body.license)
+
+    def act() -> list[ReferenceImage]:
+        with TemporaryDirectory(prefix="packshot-") as folder:
+            photos = fetch_photos(call.space.fetcher, body.urls, Path(folder), body.captions)
+            with locks.setdefault(category.id, threading.Lock()):
+                return add_references(call.records, call.space.blobs, category, photos, rights)
+
+    with locks.setdefault(f"{category.id} urls", threading.Lock()):  # uploads need not wait for what is far away
+        return once(body, act, status=201, atomic=False)
 
 
 def _photos(folder: Path) -> list[Photo]:
