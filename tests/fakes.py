@@ -137,10 +137,12 @@ class InMemoryRecords:
     def find(
         self,
         kind: type[R],
+        /,
         *,
         order: Sequence[str] = (),
         after: str | None = None,
         limit: int | None = None,
+        newest_first: bool = False,
         since: datetime | None = None,
         search: Search | None = None,
         **equal: Wanted,
@@ -154,6 +156,8 @@ class InMemoryRecords:
             wanted = search.text.lower()
             found = [each for each in found if any(wanted in getattr(each, name).lower() for name in search.fields)]
         found.sort(key=lambda each: [getattr(each, name) for name in order])
+        if newest_first:
+            found.reverse()
         ids = [each.id for each in found]
         if after is not None and after not in ids:
             raise NotFound(f"there is no {after!r} in this list")

@@ -103,17 +103,19 @@ class Records(Protocol):
     def find(
         self,
         kind: type[R],
+        /,
         *,
         order: Sequence[str] = (),
         after: str | None = None,
         limit: int | None = None,
+        newest_first: bool = False,
         since: datetime | None = None,
         search: Search | None = None,
         **equal: Wanted,
     ) -> list[R]:
         """The records whose fields equal the given values, or one of the values where those are a list.
 
-        They come by the fields ``order``, then in order of creation; ``after`` is the id of the one to go on behind, and
+        They come by the fields ``order``, then in order of creation, or the other way round ``newest_first``; ``after`` is the id of the one to go on behind, and
         raises NotFound where it is none of them. ``since`` leaves out what was created before. The ``namespace`` of a
         record without one is that of its category.
         """

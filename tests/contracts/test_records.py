@@ -172,6 +172,16 @@ class RecordsContract:
         records.add(other_category(0))
         assert [each.id for each in records.find(Category, after=first.id)] == ["category-2", "category-0"]
 
+    def test_find_gives_the_newest_first_and_goes_on_behind_them(self, records: Records) -> None:
+        records.add(*map(other_category, [7, 3, 11, 5]))
+        newest = records.find(Category, newest_first=True, limit=2)
+        assert [each.id for each in newest] == ["category-5", "category-11"]
+        rest = records.find(Category, newest_first=True, after=newest[-1].id)
+        assert [each.id for each in rest] == ["category-3", "category-7"]
+        assert [each.path for each in records.find(Category, order=("path",), newest_first=True)] == sorted(
+            (each.path for each in records.find(Category)), reverse=True
+        )
+
     def test_a_list_goes_on_behind_its_own_records_alone(self, records: Records) -> None:
         records.add(other_category(1), replace(other_category(2), namespace="other"))
         for stranger in ("nobody", "category-2"):

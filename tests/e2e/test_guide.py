@@ -89,7 +89,7 @@ def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     rendered = "a studio photo of a sks_honeycrisp_apple on a marble counter, cool light\nnot: text, people"
     assert rendered in done.stdout
-    assert "4 pictures of 2 items, 8 denoising steps; 0 jobs wait before it" in done.stdout
+    assert "4 pictures, 8 denoising steps; 0 jobs wait before it" in done.stdout
     assert len(list((out / "single").glob("img_*.png"))) == 2
     campaign = sorted(str(file.relative_to(out / "campaign")) for file in (out / "campaign").rglob("*.*"))
     pictures = [f"{path}/{name}-v1-seed{seed}.png" for name in ("banner", "summer") for seed in (7, 8)]

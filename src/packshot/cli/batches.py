@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.output import Json, Out, say, show, table, workspace, write_files
+from packshot.cli.estimates import estimate_text, failures_text
+from packshot.cli.output import Json, Out, say, show, workspace, write_files
 from packshot.cli.templates import Set, read_variables
 from packshot.cli.training_several import carry_through
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from packshot.bootstrap import Workspace
     from packshot.domain.batches import Batch
-    from packshot.services.batches import BatchEstimate, Failure
 
 
 def register(app: typer.Typer) -> None:
@@ -78,8 +76,8 @@ def batch(
             namespace=namespace,
         )
         if dry_run:
-            estimate = estimate_batch(space.records, request)
-            show(estimate, as_json, lambda: _estimate_text(estimate))
+            estimate = estimate_batch(space.records, request, price_per_hour=space.settings.price_per_hour)
+            show(estimate, as_json, lambda: estimate_text(estimate))
             return
         plan = plan_batch(space.records, request, code_revision(), admit=lambda: space.check_room(namespace))
         if plan.resumed:
@@ -88,7 +86,7 @@ def batch(
         written = _write(space, plan.batch, out, zipped=zipped) if job.finished else []
         failures = failures_of(items_of(space.records, plan.batch))
         if failures and job.finished:
-            say(_failures_text(failures))
+            say(failures_text(failures))
         check_succeeded(job)
         files = [str(path) for path in written]
         show(
@@ -123,16 +121,3 @@ def _write(space: "Workspace", batch: "Batch", out: Path, *, zipped: bool) -> li
         folder, _, file = name.rpartition("/")
         written += write_files(out / folder, {file: space.blobs.get(image.sha256)})
     return written
-
-
-def _estimate_text(estimate: "BatchEstimate") -> str:
-    cost = (
-        f"{estimate.pictures} pictures of {estimate.items} items, {estimate.inference_steps} denoising steps; "
-        f"{estimate.jobs_ahead} jobs wait before it"
-    )
-    return "\n".join([cost, _failures_text(estimate.failures)]) if estimate.failures else cost
-
-
-def _failures_text(failures: "Sequence[Failure]") -> str:
-    rows = [[each.category, each.template, each.error, each.message] for each in failures]
-    return f"{len(failures)} failed:\n{table(['category', 'template', 'error', 'why'], rows)}"

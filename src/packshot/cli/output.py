@@ -134,6 +134,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words, such as ``2 min 5 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
 def say(message: str) -> None:
     """A remark to the person at the terminal: stderr, so that stdout stays data."""
     print(message, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from packshot.cli.output import show, table
+from packshot.cli.output import duration, show, table
 from packshot.domain.errors import PackshotError
 
 if TYPE_CHECKING:
@@ -45,23 +45,15 @@ def show_dry_run(cost: "TrainingCost", config: "TrainingConfig", num_categories:
 def cost_text(cost: "TrainingCost", config: "TrainingConfig", num_categories: int) -> str:
     """The cost in words."""
     parts = [
-        f"training {_duration(cost.training_seconds)}{' at the most' if config.choose_steps else ''}",
-        f"class images {_duration(cost.class_image_seconds)} unless they are there already",
-        f"encoding {_duration(cost.preparation_seconds)}",
-        f"looks {_duration(cost.look_seconds)}",
+        f"training {duration(cost.training_seconds)}{' at the most' if config.choose_steps else ''}",
+        f"class images {duration(cost.class_image_seconds)} unless they are there already",
+        f"encoding {duration(cost.preparation_seconds)}",
+        f"looks {duration(cost.look_seconds)}",
     ]
     seconds = (cost.training_seconds, cost.class_image_seconds, cost.preparation_seconds, cost.look_seconds)
     told = ", ".join(part for part, value in zip(parts, seconds, strict=True) if value)
     each = f"each of {num_categories} categories, alone: " if num_categories > 1 else ""
     return (
-        f"estimate: {each}{_duration(cost.seconds)} ({told}), {cost.peak_bytes / 1e9:.2f} GB of memory; "
+        f"estimate: {each}{duration(cost.seconds)} ({told}), {cost.peak_bytes / 1e9:.2f} GB of memory; "
         f"{cost.learning_parameters / 1e6:.2f} of {cost.base_parameters / 1e6:.1f} million parameters learn"
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -19,11 +19,10 @@ from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.templates import Template
 from packshot.domain.variables import Value
 from packshot.domain.webhooks import Delivery, Webhook
-from packshot.services.batches import BatchEstimate
 from packshot.services.catalog import CategorySummary
+from packshot.services.estimates import Estimate
 from packshot.services.manifests import ManifestLine
 from packshot.services.models import Lineage
-from packshot.services.training import TrainingEstimate
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
 from packshot.web.job_states import JobState
@@ -101,10 +100,10 @@ class Methods:
     @Method
     def estimate_training(
         self, category: str, *, base: str = EMBEDDED_BASE, **config: str | int | float | bool
-    ) -> Flow[TrainingEstimate]:
-        """What ``train`` with the same arguments would cost; nothing is recorded."""
+    ) -> Flow[Estimate]:
+        """What ``train`` with the same arguments would make and take; nothing is recorded."""
         body = {"category": category, "base": base, "config": config, "dry_run": True}
-        return (yield from call(TrainingEstimate, "POST", "/v1/trainings", json=body))
+        return (yield from call(Estimate, "POST", "/v1/trainings", json=body))
 
     @Method
     def train(self, category: str, *, base: str = EMBEDDED_BASE, **config: str | int | float | bool) -> Flow[Training]:
@@ -181,6 +180,12 @@ class Methods:
         return (yield from collect(Page[Evaluation], f"/v1/fine-tunes/{fine_tune_id}/evaluations"))
 
     @Method
+    def estimate_evaluation(self, fine_tune_id: str, *, images_per_scene: int = 5, seed: int = 1000) -> Flow[Estimate]:
+        """What ``evaluate`` with the same arguments would make and take; nothing is recorded."""
+        body = {"fine_tune_id": fine_tune_id, "images_per_scene": images_per_scene, "seed": seed, "dry_run": True}
+        return (yield from call(Estimate, "POST", "/v1/evaluations", json=body))
+
+    @Method
     def evaluate(self, fine_tune_id: str, *, images_per_scene: int = 5, seed: int = 1000) -> Flow[EvaluationJob]:
         """Queue an evaluation; see it through with ``wait_for_evaluation``."""
         body = {"fine_tune_id": fine_tune_id, "images_per_scene": images_per_scene, "seed": seed}
@@ -239,6 +244,21 @@ class Methods:
     def template_versions(self, name: str) -> Flow[list[Template]]:
         """The versions of a template, the oldest first."""
         return (yield from collect(Page[Template], f"/v1/templates/{name}/versions"))
+
+    @Method
+    def estimate_generation(
+        self,
+        prompt: str | None = None,
+        *,
+        model: str = ANY_CATEGORY,
+        template: str | None = None,
+        variables: Mapping[str, Value] = NO_VARIABLES,
+        boxes: Sequence[Edges] = (),
+        **settings: Setting,
+    ) -> Flow[Estimate]:
+        """What ``start_generation`` with the same arguments would make and take; nothing is recorded."""
+        body = _request(prompt, model, template, variables, boxes, {**settings, "dry_run": True})
+        return (yield from call(Estimate, "POST", "/v1/generations", json=body))
 
     @Method
     def start_generation(
@@ -310,10 +330,10 @@ class Methods:
         *,
         variables: Mapping[str, Value] = NO_VARIABLES,
         **settings: str | int | float,
-    ) -> Flow[BatchEstimate]:
-        """What ``start_batch`` with the same arguments would cost, and what would fail; nothing is recorded."""
+    ) -> Flow[Estimate]:
+        """What ``start_batch`` with the same arguments would make and take, and what would fail; nothing is recorded."""
         body = _batch(categories, templates, variables, {**settings, "dry_run": True})
-        return (yield from call(BatchEstimate, "POST", "/v1/batches", json=body))
+        return (yield from call(Estimate, "POST", "/v1/batches", json=body))
 
     @Method
     def start_batch(

@@ -13,8 +13,8 @@ from packshot.domain.templates import RenderedScene, Template, check_used
 from packshot.domain.variables import Value
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
+from packshot.services.estimates import Estimate, Failure, Wanted, estimate_pictures
 from packshot.services.generation import ResolvedPrompt, new_generation, resolve_prompt
-from packshot.services.limits import num_unfinished
 from packshot.services.templates import render_for
 
 # They end or delay the whole batch, whatever the category.
@@ -40,27 +40,6 @@ class PlannedBatch:
     batch: Batch
     job: Job
     resumed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """What a batch cannot make, or could not, and why: the name of an error and its message."""
-
-    category: str
-    template: str
-    error: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchEstimate:
-    """What a batch would cost, which items would fail at once, and how many jobs wait before it."""
-
-    items: int
-    pictures: int
-    inference_steps: int
-    failures: tuple[Failure, ...]
-    jobs_ahead: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,17 +102,19 @@ def plan_batch(
     return PlannedBatch(batch=batch, job=job, resumed=False)
 
 
-def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
+def estimate_batch(records: Records, request: BatchRequest, *, price_per_hour: float = 0) -> Estimate:
     """What ``plan_batch`` with the same request would lead to; nothing is recorded.
 
     Raises:
         InvalidInput, InvalidVariables, InvalidPrompt: as ``plan_batch``.
     """
     request = _checked(request)
+    wanted: list[Wanted] = []
     failures: list[Failure] = []
     for category, template in _pairs(request):
+        rendered = _rendered(request, category, template)
         try:
-            _resolve(records, request, category, _rendered(request, category, template))
+            resolved = _resolve(records, request, category, rendered)
         except NOT_OF_THE_ITEM:
             raise
         except PackshotError as error:
@@ -142,15 +123,10 @@ def estimate_batch(records: Records, request: BatchRequest) -> BatchEstimate:
                     category=category.path, template=template.reference, error=type(error).__name__, message=str(error)
                 )
             )
-    items = len(request.categories) * len(request.templates)
-    pictures = (items - len(failures)) * request.sampling.num_images
-    return BatchEstimate(
-        items=items,
-        pictures=pictures,
-        inference_steps=pictures * request.sampling.inference_steps,
-        failures=tuple(failures),
-        jobs_ahead=num_unfinished(records),
-    )
+        else:
+            sampling = rendered.completing(request.sampling, request.own_settings)
+            wanted.append(Wanted(resolved=resolved, sampling=sampling))
+    return estimate_pictures(records, JobKind.BATCH, wanted, failures, price_per_hour=price_per_hour)
 
 
 def items_of(records: Records, batch: Batch) -> list[ItemState]:

@@ -50,6 +50,11 @@ class Suite:
     guidance_scale: float = 4.0
     seed: int = 1000
 
+    @property
+    def num_pictures(self) -> int:
+        """How many are made, by the fine-tune and by its bare base."""
+        return 2 * (len(self.scenes) * self.images_per_scene + self.class_images)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Photos:

@@ -10,11 +10,13 @@ from packshot.domain.catalog import Category
 from packshot.domain.errors import Interrupted, NotFound
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.jobs import Job, JobKind
-from packshot.domain.models import FineTune
+from packshot.domain.models import BaseModelRef, FineTune
 from packshot.ports import Blobs, Generator, Judge, Progress, Records
 from packshot.services.catalog import new_id, now
+from packshot.services.estimates import Estimate, cost_foreseen, foresee, model_of, recent
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.limits import num_unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,38 @@ def plan_evaluation(
         admit()
         records.add(job, run)
     return PlannedEvaluation(run=run, job=job, resumed=False)
+
+
+def estimate_evaluation(
+    records: Records, fine_tune: FineTune, *, images_per_scene: int, seed: int, price_per_hour: float = 0
+) -> Estimate:
+    """What ``plan_evaluation`` with these would lead to; nothing is recorded. Evaluations on the same base tell the time.
+
+    Raises:
+        InvalidInput: as ``plan_evaluation``.
+    """
+    EvaluationRun(
+        id="", fine_tune_id=fine_tune.id, images_per_scene=images_per_scene, seed=seed, job_id="", created_at=now()
+    )
+    suite = Suite(images_per_scene=images_per_scene, seed=seed)
+    base = records.get(BaseModelRef, fine_tune.base_id)
+    took = recent(records, JobKind.EVALUATION)
+    rates = [
+        took[run.job_id].seconds / Suite(images_per_scene=run.images_per_scene).num_pictures
+        for run in records.find(EvaluationRun, job_id=[*took])
+        if records.get(FineTune, run.fine_tune_id).base_id == base.id
+    ]
+    time = foresee({base.id: suite.num_pictures}, {base.id: rates})
+    return Estimate(
+        kind=JobKind.EVALUATION,
+        models=(model_of(records, base, fine_tune), model_of(records, base, None)),
+        pictures=suite.num_pictures,
+        denoising_steps=suite.num_pictures * suite.inference_steps,
+        jobs_ahead=num_unfinished(records),
+        seconds=time.seconds,
+        cost=cost_foreseen(time, price_per_hour),
+        measured_jobs=time.measured_jobs,
+    )
 
 
 def run_evaluation(

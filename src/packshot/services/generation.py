@@ -324,7 +324,12 @@ def keep_layout(blobs: Blobs, data: bytes, file_name: str) -> str:
     Raises:
         ImageRefused: it cannot be read safely.
     """
-    return blobs.put(decode_reference(data, file_name).png)
+    return blobs.put(read_layout(data, file_name))
+
+
+def read_layout(data: bytes, file_name: str) -> bytes:
+    """The PNG of a picture that others begin from; raises as ``keep_layout``."""
+    return decode_reference(data, file_name).png
 
 
 def keep_images(

@@ -17,7 +17,6 @@ from packshot.imaging.plots import loss_plot
 from packshot.ports import Blobs, Judge, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
-from packshot.services.limits import num_unfinished
 from packshot.services.models import next_version
 from packshot.services.step_choice import choice_files, scoring, split_examples
 from packshot.services.validation import validation_files, validation_samples
@@ -36,21 +35,6 @@ class PlannedTraining:
     run: TrainingRun
     job: Job
     resumed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingEstimate:
-    """What a training would cost, in pictures that pass through the model, and how many jobs wait before it.
-
-    ``training_images`` go forward and backward once each; ``class_images`` take ``class_image_steps`` forward passes
-    each, unless an earlier training of the class noun has left them in the cache.
-    """
-
-    steps: int
-    training_images: int
-    class_images: int
-    class_image_steps: int
-    jobs_ahead: int
 
 
 def newest_set(records: Records, category: Category) -> ReferenceSet:
@@ -119,25 +103,6 @@ def plan_training(
         )
         records.add(job, run)
     return PlannedTraining(run=run, job=job, resumed=False)
-
-
-def estimate_training(records: Records, category: Category, config: TrainingConfig) -> TrainingEstimate:
-    """What ``plan_training`` with these would lead to; nothing is recorded.
-
-    Raises:
-        NotFound, CategoryRetired, UnknownIdentifier: as ``plan_training``.
-    """
-    check_in_use(category)
-    newest_set(records, category)
-    validation_samples(category, config, phrase=category.class_noun)
-    prior = config.uses_prior_preservation
-    return TrainingEstimate(
-        steps=config.steps,
-        training_images=config.steps * config.batch_size * (2 if prior else 1),
-        class_images=config.num_class_images if prior else 0,
-        class_image_steps=config.class_inference_steps if prior else 0,
-        jobs_ahead=num_unfinished(records),
-    )
 
 
 def run_training(

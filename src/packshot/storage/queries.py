@@ -32,6 +32,7 @@ class Question:
     since: bool = False
     search: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+    newest_first: bool = False
     behind: bool = False
     limited: bool = False
 
@@ -52,12 +53,14 @@ def asked(
 
 @lru_cache(maxsize=4096)
 def rows(question: Question) -> Select[Any]:
-    """The rows by the columns of its order, then by creation; from the row ``key_0``, ``key_1`` … on, at most ``limit``."""
+    """The rows by the columns of its order, then by creation, or the other way round; from the row ``key_0``, ``key_1`` … on, at most ``limit``."""
     keys = _keys(question)
-    statement = select(question.table).where(*_conditions(question)).order_by(*keys)
+    order = [key.desc() for key in keys] if question.newest_first else keys
+    statement = select(question.table).where(*_conditions(question)).order_by(*order)
     if question.behind:
         place = tuple_(*(bindparam(f"key_{number}", type_=key.type) for number, key in enumerate(keys)))
-        statement = statement.where(tuple_(*keys) > place)
+        there = tuple_(*keys)
+        statement = statement.where(there < place if question.newest_first else there > place)
     return statement.limit(bindparam("limit")) if question.limited else statement
 
 

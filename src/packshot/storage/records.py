@@ -133,17 +133,25 @@ class SqlRecords:
     def find(
         self,
         kind: type[R],
+        /,
         *,
         order: Sequence[str] = (),
         after: str | None = None,
         limit: int | None = None,
+        newest_first: bool = False,
         since: datetime | None = None,
         search: Search | None = None,
         **equal: Wanted,
     ) -> list[R]:
         """The records that are like that, in order; see the port."""
         question, parameters = asked(_shape(kind).table, equal, since=since, search=search)
-        question = replace(question, order=tuple(order), behind=after is not None, limited=limit is not None)
+        question = replace(
+            question,
+            order=tuple(order),
+            newest_first=newest_first,
+            behind=after is not None,
+            limited=limit is not None,
+        )
         if limit is not None:
             parameters["limit"] = limit
         with self._reading() as connection, values_checked():

@@ -25,6 +25,11 @@ Priority: int = Field(
 Scheduler: str = Field(default="", description="ddim, euler, dpmsolver++ or flow-match-euler; the base's own if empty.")
 
 
+DryRun: bool = Field(
+    default=False, description="Check everything, tell what it would make and take (200); nothing is recorded."
+)
+
+
 class Input(BaseModel):
     """A request body; an unknown key is an error."""
 
@@ -72,7 +77,7 @@ class NewTraining(Input):
     base: str = Field(default=EMBEDDED_BASE, description="The source or id of a registered base.")
     config: dict[str, str | int | float | bool] = Field(default={}, examples=[{"method": "lora", "steps": 300}])
     priority: int = Priority
-    dry_run: bool = Field(default=False, description="Check everything and estimate the cost; nothing is recorded.")
+    dry_run: bool = DryRun
 
 
 class Urls(BaseModel):
@@ -112,6 +117,7 @@ class NewEvaluation(Input):
     images_per_scene: int = Field(default=5, description="1 to 50 pictures in each of the eight scenes.")
     seed: int = Field(default=1000, description="Seed of the first picture in each scene.")
     priority: int = Priority
+    dry_run: bool = DryRun
 
 
 class EvaluationJob(BaseModel):
@@ -229,6 +235,7 @@ class NewGeneration(Input):
         "bottom, as shares of the picture. Equal columns from left to right if empty.",
     )
     priority: int = Priority
+    dry_run: bool = DryRun
 
 
 class NewWebhook(Input):
@@ -293,7 +300,7 @@ class NewBatch(Input):
     height: int = 0
     scheduler: str = Scheduler
     priority: int = Priority
-    dry_run: bool = Field(default=False, description="Check everything and estimate the cost; nothing is recorded.")
+    dry_run: bool = DryRun
 
 
 class BatchFailure(BaseModel):

@@ -163,6 +163,10 @@ def test_a_batch_and_its_files(platform, client):
     client.add_template("summer")
     categories = [IDENTIFIER, "acme_gala_apple"]
     assert client.estimate_batch(categories, ["summer"], num_images=2).pictures == 2
+    told = client.estimate_generation(f"{IDENTIFIER} on grass", num_images=3, inference_steps=10)
+    assert (told.pictures, told.denoising_steps, told.models[0].version) == (3, 30, 1)
+    (version,) = client.fine_tunes(IDENTIFIER)
+    assert client.estimate_evaluation(version.id, images_per_scene=1).pictures == 48
     started = client.start_batch(categories, ["summer"], num_images=2)
     seen: list[JobStatus] = []
     with worker(platform):

@@ -276,7 +276,7 @@ def test_a_batch_that_cannot_be_is_refused_whole(studio, change, error, said, as
 def test_an_estimate_counts_and_records_nothing(studio):
     plan(studio, "fuji")
     estimate = estimate_batch(studio.records, request(studio, "fuji", "cox"))
-    assert (estimate.items, estimate.pictures, estimate.inference_steps, estimate.jobs_ahead) == (4, 4, 80, 1)
+    assert (estimate.pictures, estimate.denoising_steps, estimate.jobs_ahead) == (4, 80, 1)
     assert [(each.template, each.error) for each in estimate.failures] == [
         ("summer@1", "NothingServing"),
         ("banner@1", "NothingServing"),

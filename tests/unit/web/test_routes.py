@@ -8,7 +8,6 @@ from api import IDENTIFIER, PROMPT, worker
 
 from packshot.domain.catalog import Category
 from packshot.domain.generation import Generation
-from packshot.domain.jobs import Job
 from packshot.domain.references import ReferenceImage
 from packshot.domain.training import TrainingRun
 from packshot.imaging.recipe import read_recipe
@@ -108,24 +107,6 @@ def test_a_bad_category_is_refused_by_type(platform, change, type_):
 
 
 # trainings
-
-
-def test_a_dry_run_estimates_and_records_nothing(platform):
-    platform.frozen()
-    body = {"category": IDENTIFIER, "config": {"steps": 10, "batch_size": 4}, "dry_run": True}
-    estimate = platform.call("POST", "/v1/trainings", json=body)
-    assert estimate == {
-        "steps": 10,
-        "training_images": 80,
-        "class_images": 64,
-        "class_image_steps": 20,
-        "jobs_ahead": 0,
-    }
-    body["config"]["prior_weight"] = 0
-    platform.call("POST", "/v1/trainings", json={"category": IDENTIFIER}, status=202)
-    plain = platform.call("POST", "/v1/trainings", json=body)
-    assert (plain["training_images"], plain["class_images"], plain["jobs_ahead"]) == (40, 0, 1)
-    assert len(platform.space.records.find(TrainingRun)) == len(platform.space.records.find(Job)) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from packshot.domain.generation import SamplingSettings
 from packshot.domain.jobs import Job
 from packshot.ports import Records
 from packshot.services.access import owned
-from packshot.services.batches import BatchEstimate, BatchRequest, estimate_batch, failures_of, items_of, plan_batch
+from packshot.services.batches import BatchRequest, estimate_batch, failures_of, items_of, plan_batch
 from packshot.services.catalog import category_called
+from packshot.services.estimates import Estimate
 from packshot.services.jobs import cancel
 from packshot.services.manifests import batch_sheet, manifest_csv, manifest_jsonl, write_zip
 from packshot.services.templates import template_at
@@ -51,7 +52,7 @@ def _file(media_type: str, about: str) -> dict[int | str, dict[str, Any]]:
 
 
 @router.post(
-    "", status_code=202, response_model=BatchJob, responses={200: {"model": BatchEstimate, "description": "dry_run"}}
+    "", status_code=202, response_model=BatchJob, responses={200: {"model": Estimate, "description": "dry_run"}}
 )
 def start_batch(body: NewBatch, call: MayGenerate, once: Idempotent) -> Response:
     """Queue pictures of every category in every scene; which versions answer is settled now.
@@ -61,7 +62,8 @@ def start_batch(body: NewBatch, call: MayGenerate, once: Idempotent) -> Response
     """
     request = _request(call, body)
     if body.dry_run:
-        return once(body, lambda: estimate_batch(call.records, request))
+        price = call.space.settings.price_per_hour
+        return once(body, lambda: estimate_batch(call.records, request, price_per_hour=price))
 
     def act() -> BatchJob:
         planned = plan_batch(call.records, request, code_revision(), priority=body.priority, admit=call.check_room)

@@ -11,7 +11,8 @@ from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.models import FineTune
 from packshot.ports import Records
 from packshot.services.access import owned
-from packshot.services.evaluation_jobs import evaluations_in, plan_evaluation
+from packshot.services.estimates import Estimate
+from packshot.services.evaluation_jobs import estimate_evaluation, evaluations_in, plan_evaluation
 from packshot.services.jobs import cancel
 from packshot.web.replies import Idempotent, MayRead, MayTrain, Pages
 from packshot.web.schemas import EvaluationJob, NewEvaluation, Page, Urls
@@ -28,20 +29,25 @@ def _evaluation(evaluation_id: str, call: MayRead) -> Evaluation | EvaluationRun
 Asked = Annotated[Evaluation | EvaluationRun, Depends(_evaluation)]
 
 
-@router.post("", status_code=202, response_model=EvaluationJob)
+@router.post(
+    "", status_code=202, response_model=EvaluationJob, responses={200: {"model": Estimate, "description": "dry_run"}}
+)
 def start_evaluation(body: NewEvaluation, call: MayTrain, once: Idempotent) -> Response:
     """Queue a measurement of a fine-tune against its bare base.
 
     The same request while that evaluation is unfinished gives the same evaluation.
     """
     fine_tune = owned(call.records, FineTune, body.fine_tune_id, call.namespace)
+    suite = {"images_per_scene": body.images_per_scene, "seed": body.seed}
+    if body.dry_run:
+        price = call.space.settings.price_per_hour
+        return once(body, lambda: estimate_evaluation(call.records, fine_tune, **suite, price_per_hour=price))
 
     def act() -> EvaluationJob:
         planned = plan_evaluation(
             call.records,
             fine_tune,
-            images_per_scene=body.images_per_scene,
-            seed=body.seed,
+            **suite,
             priority=body.priority,
             admit=call.check_room,
         )

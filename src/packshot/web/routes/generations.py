@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Sequence
+from hashlib import sha256
 
 from fastapi import APIRouter, Response
 
@@ -12,11 +13,12 @@ from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.ports import Records
 from packshot.services.access import owned
+from packshot.services.estimates import Estimate, Wanted, estimate_pictures
 from packshot.services.foreign import plan_foreign_generation
-from packshot.services.generation import keep_layout, plan_generation
+from packshot.services.generation import keep_layout, plan_generation, read_layout, resolve_prompt
 from packshot.services.jobs import cancel
 from packshot.services.models import Lineage, lineage_of, registered_base
-from packshot.services.requests import PictureRequest, resolve_request
+from packshot.services.requests import PictureRequest, ResolvedRequest, resolve_request
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead, Pages
 from packshot.web.schemas import GenerationJob, ImageLink, NewGeneration, Page, Urls
 
@@ -35,9 +37,17 @@ _SAMPLING = (
 router = APIRouter()
 
 
-@router.post("/generations", status_code=202, response_model=GenerationJob, tags=["generations"])
+@router.post(
+    "/generations",
+    status_code=202,
+    response_model=GenerationJob,
+    responses={200: {"model": Estimate, "description": "dry_run"}},
+    tags=["generations"],
+)
 def start_generation(body: NewGeneration, call: MayGenerate, once: Idempotent) -> Response:
     """Queue a request for pictures; which version answers it is settled now."""
+    if body.dry_run:
+        return once(body, lambda: _estimate(call, body))
     return once(body, lambda: generation_state(call.records, plan(call, body)), status=202)
 
 
@@ -101,18 +111,10 @@ def plan(call: Call, body: NewGeneration) -> Generation:
         CapabilityMissing: see ``services.requests.resolve_request``.
         QuotaExceeded: the namespace has too many unfinished jobs.
     """
-    request = PictureRequest(
-        **body.model_dump(include={"prompt", "model", "template", "variables", "version"}),
-        base=body.base if "base" in body.model_fields_set else None,
-        boxes=[Box.of(edges) for edges in body.boxes],
-        settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set}
-        | _layout(call, body),
-    )
+    request = _request(call, body)
     with call.records.transaction():
         call.check_room()
-        resolved = resolve_request(
-            call.records, request, providers=call.space.foreign_generator.providers, namespace=call.namespace
-        )
+        resolved = _resolved(call, request)
         common = {"code_revision": code_revision(), "namespace": call.namespace, "priority": body.priority}
         if resolved.foreign:
             return plan_foreign_generation(call.records, resolved.foreign, resolved.prompt, resolved.sampling, **common)
@@ -129,8 +131,43 @@ def plan(call: Call, body: NewGeneration) -> Generation:
         )
 
 
+def _estimate(call: Call, body: NewGeneration) -> Estimate:
+    """What ``plan`` would lead to; raises as it does, but for the quota."""
+    resolved = _resolved(call, _request(call, body))
+    answer = resolved.foreign or resolve_prompt(
+        call.records,
+        resolved.prompt,
+        bare_base=lambda: registered_base(call.records, body.base),
+        fine_tune=resolved.fine_tune,
+        category=resolved.category,
+        boxes=resolved.boxes,
+        namespace=call.namespace,
+    )
+    return estimate_pictures(
+        call.records,
+        JobKind.FOREIGN_GENERATION if resolved.foreign else JobKind.GENERATION,
+        [Wanted(resolved=answer, sampling=resolved.sampling)],
+        price_per_hour=call.space.settings.price_per_hour,
+    )
+
+
+def _request(call: Call, body: NewGeneration) -> PictureRequest:
+    return PictureRequest(
+        **body.model_dump(include={"prompt", "model", "template", "variables", "version"}),
+        base=body.base if "base" in body.model_fields_set else None,
+        boxes=[Box.of(edges) for edges in body.boxes],
+        settings={name: getattr(body, name) for name in _SAMPLING if name in body.model_fields_set}
+        | _layout(call, body),
+    )
+
+
+def _resolved(call: Call, request: PictureRequest) -> ResolvedRequest:
+    providers = call.space.foreign_generator.providers
+    return resolve_request(call.records, request, providers=providers, namespace=call.namespace)
+
+
 def _layout(call: Call, body: NewGeneration) -> dict[str, str]:
-    """The setting that names the layout of ``body``, which is stored where it came along."""
+    """The setting that names the layout of ``body``, which is stored where it came along and is needed."""
     if not body.layout:
         return {}
     if body.layout.startswith("img_"):
@@ -139,6 +176,8 @@ def _layout(call: Call, body: NewGeneration) -> dict[str, str]:
         data = b64decode(body.layout, validate=True)
     except ValueError as error:
         raise InvalidInput("the layout is neither the id of a picture nor base64; send the whole file so") from error
+    if body.dry_run:
+        return {"layout": sha256(read_layout(data, "the layout")).hexdigest()}
     return {"layout": keep_layout(call.space.blobs, data, "the layout")}
 
 

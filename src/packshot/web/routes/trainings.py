@@ -15,9 +15,11 @@ from packshot.domain.training import TrainingRun
 from packshot.ports import Records
 from packshot.services.access import owned
 from packshot.services.catalog import category_called
+from packshot.services.estimates import Estimate
 from packshot.services.jobs import cancel
 from packshot.services.models import registered_base
-from packshot.services.training import TrainingEstimate, estimate_training, plan_training
+from packshot.services.training import plan_training
+from packshot.services.training_cost import estimate_training
 from packshot.web.events import LastEventId, changes
 from packshot.web.replies import Idempotent, MayRead, MayTrain, Pages
 from packshot.web.schemas import NewTraining, Page, Training, TrainingUrls
@@ -33,7 +35,7 @@ Run = Annotated[TrainingRun, Depends(_run)]
 
 
 @router.post(
-    "", status_code=202, response_model=Training, responses={200: {"model": TrainingEstimate, "description": "dry_run"}}
+    "", status_code=202, response_model=Training, responses={200: {"model": Estimate, "description": "dry_run"}}
 )
 def start_training(body: NewTraining, call: MayTrain, once: Idempotent) -> Response:
     """Queue a training of the newest frozen reference set.
@@ -44,7 +46,8 @@ def start_training(body: NewTraining, call: MayTrain, once: Idempotent) -> Respo
     base = registered_base(call.records, body.base)
     config = parse_config(body.config, base_resolution=base.resolution, family=base.family)
     if body.dry_run:
-        return once(body, lambda: estimate_training(call.records, category, config))
+        price = call.space.settings.price_per_hour
+        return once(body, lambda: estimate_training(call.records, category, base, config, price_per_hour=price))
 
     def act() -> Training:
         planned = plan_training(
