@@ -46,9 +46,10 @@ class Server:
 
     def stop(self, number: signal.Signals) -> int:
         """Send it the signal and wait; its exit code."""
-        self.process.send_signal(number)
-        self._reader.join()
-        return self.process.wait()
+        with self.process:
+            self.process.send_signal(number)
+            self._reader.join()
+        return self.process.returncode
 
     def _read(self) -> None:
         assert self.process.stderr

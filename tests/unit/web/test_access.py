@@ -34,6 +34,7 @@ RULES = {
     ("post", "/v1/categories/{identifier}/alias/promote"): Rule("admin", body(fine_tune_id="{fine_tune_id}")),
     ("post", "/v1/categories/{identifier}/alias/rollback"): Rule("admin", body()),
     ("post", "/v1/categories/{identifier}/references"): Rule("train", {"files": [("files", ("1.png", b"x"))]}),
+    ("post", "/v1/categories/{identifier}/references/urls"): Rule("train", body(urls=["http://127.0.0.1:9/1.png"])),
     ("get", "/v1/categories/{identifier}/references"): Rule("read"),
     ("post", "/v1/categories/{identifier}/references/freeze"): Rule("train"),
     ("post", "/v1/trainings"): Rule("train", body(category=IDENTIFIER)),
