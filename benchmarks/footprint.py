@@ -120,7 +120,7 @@ def ours(count: int, tier_mib: int) -> dict[str, float]:
                 base=bench.base, fine_tune=tuned, prompts=(prompt,), sampling=SamplingSettings(inference_steps=4)
             )
             prepared = standing.prepare(Ticket(request), base)
-            place = standing.place(prepared.fine_tune, base)
+            place = standing.place(prepared.fine_tunes, base)
             assert place is not None
             if number % 100 == 0:
                 predict([prepared.sample(0, place)], standing.bank)
