@@ -24,7 +24,7 @@ def remote(shell, serve, tmp_path: Path) -> Shell:
     key = shell("key", "create", "test", "--scope", "train").out.strip()
     home = tmp_path / "elsewhere" / "none"
     home.parent.mkdir()
-    url = serve("--workers", "0")[1]
+    url = serve("--workers", "0").url
     return Shell(home, {"PACKSHOT_HOME": str(home), "PACKSHOT_SERVER": url, "PACKSHOT_API_KEY": key})
 
 
