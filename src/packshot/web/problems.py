@@ -35,6 +35,7 @@ STATUS: dict[type[PackshotError], int] = {
     errors.WorkspaceMissing: 503,
     errors.WorkspaceUnusable: 503,
     errors.SamplingFailed: 500,
+    errors.ProcessFailed: 500,
     errors.ProviderUnusable: 502,
     errors.ProviderRefused: 422,
     errors.JobFailed: 500,
