@@ -74,8 +74,10 @@ class SamplingSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidInput(f"{name} is {value!r}; it must lie between {low} and {high}")
-        if self.width % 8 or self.height % 8:
-            raise InvalidInput(f"the size {self.width} x {self.height} is not a multiple of 8 pixels")
+        for side, pixels in (("width", self.width), ("height", self.height)):
+            if pixels % 8:
+                near = round(pixels / 8) * 8 or 8
+                raise InvalidInput(f"{side} is {pixels}; it must be a multiple of 8 pixels, say {near}")
         if self.layout and int(self.inference_steps * self.strength) < 1:
             raise InvalidInput(
                 f"strength is {self.strength} of {self.inference_steps} steps, which leaves none to take; raise one of them"

@@ -163,10 +163,10 @@ def test_a_guidance_scale_that_is_no_number_is_refused():
         SamplingSettings(guidance_scale=float("nan"))
 
 
-@pytest.mark.parametrize("size", [{"width": 100}, {"height": 7}])
-def test_a_picture_size_is_a_multiple_of_eight(size):
-    with pytest.raises(InvalidInput, match="multiple of 8"):
-        SamplingSettings(**size)
+@pytest.mark.parametrize(("side", "pixels", "near"), [("width", 101, 104), ("height", 3, 8)])
+def test_a_picture_size_is_a_multiple_of_eight(side, pixels, near):
+    with pytest.raises(InvalidInput, match=f"{side} is {pixels}; .* multiple of 8 pixels, say {near}"):
+        SamplingSettings(**{side: pixels})
 
 
 @pytest.mark.parametrize("negative", ["<packshot-0123>", "a\x00b", "x" * 1001])
