@@ -19,7 +19,8 @@ from packshot.diffusion.engine import DiffusersEngine
 from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
-from packshot.domain.training import TrainingConfig, trained_phrase
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_prompts import trained_phrase
 from packshot.embedded.bundle import bundled_base
 from packshot.ports import TrainingExample, TrainingTask
 

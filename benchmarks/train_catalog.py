@@ -24,7 +24,7 @@ from diffusers import StableDiffusionPipeline
 from benchmarks.bases import Bench, noise_png, shaped_like_sd15
 from benchmarks.harness import Row, Setting, interleaved, versus
 from benchmarks.train_one import CONFIG, reference
-from packshot.domain.training import class_prompt
+from packshot.domain.training_prompts import class_prompt
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingExample, TrainingTask
 
 DIVISOR, RESOLUTION = 8, 256

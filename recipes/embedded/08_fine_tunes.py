@@ -27,7 +27,7 @@ from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE, FineTune
 from packshot.domain.presets import parse_config
 from packshot.domain.references import ReferenceImage
-from packshot.domain.training import with_article
+from packshot.domain.training_prompts import with_article
 from packshot.embedded import CATALOG_FOLDER
 from packshot.services.artifacts import load_fine_tune
 from packshot.services.demo import (

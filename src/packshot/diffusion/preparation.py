@@ -12,7 +12,7 @@ from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
-from packshot.domain.training import class_prompt, instance_prompt
+from packshot.domain.training_prompts import class_prompt, instance_prompt
 from packshot.ports import Progress, TrainingExample, TrainingTask
 
 ENCODING = "encoding"

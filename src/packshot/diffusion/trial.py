@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from packshot.diffusion.loop import GUIDANCE, autocast_of
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family
-from packshot.domain.training import TrainingConfig, class_prompt
+from packshot.domain.training import TrainingConfig
 from packshot.domain.training_cost import Trial
+from packshot.domain.training_prompts import class_prompt
 
 _TOKEN = "<packshot-trial>"
 _MOST_ROWS = 4

@@ -25,7 +25,7 @@ from packshot.domain.evaluation import judge as judge_scores
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.training import class_prompt, with_article
+from packshot.domain.training_prompts import class_prompt, with_article
 from packshot.imaging.sheets import Row, comparison_sheet
 from packshot.ports import Blobs, Fence, Generator, Judge, LoadedFineTune, Progress, Records
 from packshot.services.artifacts import load_fine_tune

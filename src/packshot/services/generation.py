@@ -18,7 +18,7 @@ from packshot.domain.generation import (
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.domain.templates import Template
-from packshot.domain.training import instance_prompt
+from packshot.domain.training_prompts import instance_prompt
 from packshot.imaging.decode import decode_reference
 from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, LoadedSubject, Records

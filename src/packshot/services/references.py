@@ -18,7 +18,7 @@ from packshot.domain.references import (
     choose_held_out,
     set_digest,
 )
-from packshot.domain.training import class_prompt
+from packshot.domain.training_prompts import class_prompt
 from packshot.imaging.curation import check_photo, fingerprint, similar
 from packshot.imaging.decode import MAX_FILE_BYTES, decode_mask, decode_reference
 from packshot.imaging.folders import Photo

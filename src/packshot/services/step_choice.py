@@ -8,7 +8,7 @@ from statistics import fmean
 from packshot.domain.evaluation import SCENES, Embedding, drift, mean_similarity
 from packshot.domain.models import FineTune
 from packshot.domain.step_choice import LookScores, StepChoice, check_finite, hold_out_count
-from packshot.domain.training import class_prompt, with_article
+from packshot.domain.training_prompts import class_prompt, with_article
 from packshot.imaging.plots import choice_plot
 from packshot.ports import Blobs, Judge, Sample, ScoredTraining, Scoring, TrainingExample
 from packshot.services.json_text import to_json

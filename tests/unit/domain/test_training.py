@@ -8,19 +8,8 @@ from hypothesis import strategies as st
 
 from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
-from packshot.domain.training import (
-    Method,
-    MixedPrecision,
-    OptimizerKind,
-    Schedule,
-    Targets,
-    TrainingConfig,
-    class_prompt,
-    instance_prompt,
-    trained_phrase,
-    trained_token,
-    with_article,
-)
+from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, Targets, TrainingConfig
+from packshot.domain.training_prompts import class_prompt, instance_prompt, trained_phrase, trained_token, with_article
 
 PHRASE = "<t> apple"
 

@@ -1,0 +1,50 @@
+"""The words a model is trained with and asked in. Knows no configuration and no records."""
+
+import hashlib
+import re
+
+
+def with_article(noun: str) -> str:
+    """``noun`` behind its indefinite article: "an apple", "a pear"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def class_prompt(class_noun: str) -> str:
+    """The prompt of the class pictures that preserve the prior."""
+    return f"a photo of {with_article(class_noun)}"
+
+
+def trained_token(identifier: str, set_digest: str) -> str:
+    """The token that is added to the base's vocabulary: no two categories or sets share one, equal runs do."""
+    return f"<packshot-{hashlib.sha256(f'{identifier} {set_digest}'.encode()).hexdigest()[:12]}>"
+
+
+def trained_phrase(token: str, class_noun: str) -> str:
+    """What a fine-tune is trained to answer to: its token before the class noun."""
+    return f"{token} {class_noun}"
+
+
+def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
+    """The training prompt of one reference photo: its caption with the class noun replaced by the trained phrase.
+
+    A caption that holds the phrase already stays as it is.
+
+    >>> instance_prompt("a photo of an apple on a wooden table", "apple", "<t> apple")
+    'a photo of a <t> apple on a wooden table'
+    >>> instance_prompt("two apples, warm light", "apple", "<t> apple")
+    'two <t> apples, warm light'
+    >>> instance_prompt("on grass", "apple", "<t> apple")
+    'a photo of a <t> apple, on grass'
+    >>> instance_prompt("", "apple", "<t> apple")
+    'a photo of a <t> apple'
+    >>> instance_prompt("an apple bowl with a <t> apple", "apple", "<t> apple")
+    'an apple bowl with a <t> apple'
+    """
+    if phrase in caption:
+        return caption
+    noun = re.compile(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", re.IGNORECASE)
+    found = noun.search(caption)
+    if found:
+        subject = with_article(phrase) if found["article"] else phrase
+        return f"{caption[: found.start()]}{subject}{found['plural'] or ''}{caption[found.end() :]}"
+    return f"{class_prompt(phrase)}, {caption}" if caption else class_prompt(phrase)
