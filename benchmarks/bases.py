@@ -10,7 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -81,10 +84,13 @@ def save_sd15(folder: Path, *, divisor: int, resolution: int) -> None:
     pipeline = StableDiffusionPipeline(
         **cast(Any, parts),
         tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
-        scheduler=DDPMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+        scheduler=cast(
+            Any,
+            DDPMScheduler(
+                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+            ),
         ),
-        safety_checker=None,
+        safety_checker=cast(Any, None),
         feature_extractor=cast(Any, None),
         requires_safety_checker=False,
     )

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Row, Setting
-from packshot.bootstrap import Workspace, code_revision, create_workspace
+from benchmarks.sample_catalog import taken_in, trained
+from packshot.bootstrap import Workspace, create_workspace
 from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.loaded_base import LoadedBase, TokenOfBase
 from packshot.diffusion.methods import METHODS
@@ -32,16 +33,12 @@ from packshot.domain.evaluation import SCENES, Embedding, centroid, nearest
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef, FineTune
 from packshot.domain.presets import parse_config
-from packshot.embedded import CATALOG_FOLDER
 from packshot.imaging.sheets import Row as SheetRow
 from packshot.imaging.sheets import comparison_sheet
 from packshot.ports import LoadedFineTune, LoadedSubject, Sample
 from packshot.services.artifacts import load_fine_tune
-from packshot.services.demo import DemoModels, sample_categories, take_in
 from packshot.services.evaluation import embedded_references
-from packshot.services.jobs import check_succeeded, work_on_one
 from packshot.services.models import register_base
-from packshot.services.training import fine_tune_of, plan_training
 from packshot.settings import Settings
 
 SUBJECTS = ("produce/apple/honeycrisp", "produce/pear/conference")
@@ -82,24 +79,12 @@ def bench() -> Iterator[Bench]:
     """The workspace, made and trained where it is not there yet."""
     with create_workspace(Settings(home=HOME)) as space:
         base = register_base(space.records, space.bases.describe(EMBEDDED_BASE))
-        models = DemoModels(
-            records=space.records,
-            blobs=space.blobs,
-            generator=space.generator,
-            judge=space.judge,
-            base=base,
-            handlers=space.handlers,
-            tidy=space.tidy,
-            lease=space.lease,
-            code_revision=code_revision(),
-            namespace=space.settings.namespace,
-        )
-        categories = {each.path: take_in(models, each) for each in sample_categories(CATALOG_FOLDER)}
+        categories = taken_in(space, base)
         yield Bench(
             space=space,
             base=base,
             fine_tunes=tuple(
-                load_fine_tune(space.records, space.blobs, _trained(space, categories[path], base)) for path in SUBJECTS
+                load_fine_tune(space.records, space.blobs, _tuned(space, categories[path], base)) for path in SUBJECTS
             ),
             centroids={
                 path: centroid(embedded_references(space.records, space.blobs, space.judge, category))
@@ -108,16 +93,12 @@ def bench() -> Iterator[Bench]:
         )
 
 
-def _trained(space: Workspace, category: Category, base: BaseModelRef) -> FineTune:
+def _tuned(space: Workspace, category: Category, base: BaseModelRef) -> FineTune:
     known = space.records.find(FineTune, category_id=category.id, base_id=base.id)
     if known:
         return known[-1]
     config = parse_config({}, base_resolution=base.resolution, family=base.family)
-    plan = plan_training(space.records, category, base, config, code_revision())
-    job = work_on_one(space.records, space.handlers, job_id=plan.job.id, lease=space.lease)
-    assert job is not None, "nobody else works in this workspace"
-    check_succeeded(job)
-    return fine_tune_of(space.records, plan.run)
+    return trained(space, category, base, config)
 
 
 def _settings(scene: int, num_images: int) -> SamplingSettings:

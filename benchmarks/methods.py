@@ -16,19 +16,16 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.harness import Row, Setting
-from packshot.bootstrap import Workspace, code_revision, create_workspace
-from packshot.domain.catalog import Category
+from benchmarks.sample_catalog import taken_in, trained
+from packshot.bootstrap import Workspace, create_workspace
 from packshot.domain.evaluation import Outcome
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.models import EMBEDDED_BASE, BaseModelRef, FineTune
+from packshot.domain.models import EMBEDDED_BASE, FineTune
 from packshot.domain.presets import parse_config
 from packshot.domain.training import Method, TrainingConfig
-from packshot.embedded import CATALOG_FOLDER
-from packshot.services.demo import DemoModels, sample_categories, take_in
 from packshot.services.evaluation import Suite, evaluate
-from packshot.services.jobs import check_succeeded, work_on_one
 from packshot.services.models import register_base
-from packshot.services.training import WEIGHTS, fine_tune_of, plan_training
+from packshot.services.training import WEIGHTS
 from packshot.settings import Settings
 
 CATEGORY = "produce/apple/honeycrisp"
@@ -58,41 +55,15 @@ def _scored_rows(setting: Setting) -> list[Row]:
     rows: list[Row] = []
     with TemporaryDirectory() as home, create_workspace(Settings(home=Path(home))) as space:
         base = register_base(space.records, space.bases.describe(EMBEDDED_BASE))
-        category = _taken_in(space, base)
+        category = taken_in(space, base)[CATEGORY]  # the others are its rivals
         for name, values in {"warm-up": {"method": Method.LORA, "steps": 1}, **METHODS}.items():
             config = parse_config({**values, **changes}, base_resolution=base.resolution, family=base.family)
             start = time.perf_counter()
-            fine_tune = _trained(space, category, base, config)
+            fine_tune = trained(space, category, base, config)
             seconds = time.perf_counter() - start
             if name != "warm-up":
                 rows += _measured(space, fine_tune, suite, name, config, seconds, bare=not rows)
     return rows
-
-
-def _taken_in(space: Workspace, base: BaseModelRef) -> Category:
-    """The sample catalog; of its categories the one to train, the others being its rivals."""
-    models = DemoModels(
-        records=space.records,
-        blobs=space.blobs,
-        generator=space.generator,
-        judge=space.judge,
-        base=base,
-        handlers=space.handlers,
-        tidy=space.tidy,
-        lease=space.lease,
-        code_revision=code_revision(),
-        namespace=space.settings.namespace,
-    )
-    categories = [take_in(models, each) for each in sample_categories(CATALOG_FOLDER)]
-    return next(each for each in categories if each.path == CATEGORY)
-
-
-def _trained(space: Workspace, category: Category, base: BaseModelRef, config: TrainingConfig) -> FineTune:
-    plan = plan_training(space.records, category, base, config, code_revision())
-    job = work_on_one(space.records, space.handlers, job_id=plan.job.id, lease=space.lease)
-    assert job is not None, "nobody else works in this workspace"
-    check_succeeded(job)
-    return fine_tune_of(space.records, plan.run)
 
 
 def _measured(

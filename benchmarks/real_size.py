@@ -16,9 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from torch.nn import functional
@@ -101,7 +103,7 @@ def reference(work: Path, divisor: int, resolution: int) -> list[float]:
     cast_training_params(unet, dtype=torch.float32)
     learning = [each for each in unet.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=CONFIG.learning_rate)
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    schedule = cast(Any, DDPMScheduler).from_config(pipeline.scheduler.config)
     ids = pipeline.tokenizer(
         ["a photo of a sks apple"], padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids

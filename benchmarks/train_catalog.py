@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from benchmarks.bases import Bench, noise_png, shaped_like_sd15
 from benchmarks.harness import Row, Setting, interleaved, versus

@@ -10,9 +10,11 @@ import dataclasses
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from peft import LoraConfig
 from torch.nn import functional
 
@@ -75,7 +77,7 @@ def reference(bench: Bench, batch: int, steps: int) -> Callable[[], float]:
     unet.add_adapter(LoraConfig(r=CONFIG.rank, lora_alpha=CONFIG.rank, target_modules=layers))
     learning = [each for each in unet.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=CONFIG.learning_rate)
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    schedule = cast(Any, DDPMScheduler).from_config(pipeline.scheduler.config)
     prompts = ["a photo of a sks apple"] * batch + ["a photo of an apple"] * batch
     ids = pipeline.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     pixels = torch.rand(2 * batch, 3, RESOLUTION, RESOLUTION) * 2 - 1
@@ -123,7 +125,7 @@ def part_flops(divisor: int, resolution: int) -> dict[str, float]:
         text = torch.zeros(1, 77, dtype=torch.long)
         states = torch.zeros(1, 77, text_width(divisor, resolution))
         return {
-            "vae": count(lambda: parts["vae"].encode(torch.zeros(1, 3, resolution, resolution))),
+            "vae": count(lambda: cast(Any, parts["vae"]).encode(torch.zeros(1, 3, resolution, resolution))),
             "text_encoder": count(lambda: parts["text_encoder"](text)),
             "unet": count(lambda: parts["unet"](torch.zeros(1, 4, edge, edge), torch.zeros(1), states)),
         }
