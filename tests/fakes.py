@@ -11,6 +11,7 @@ from packshot.domain import jobs
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category, fold_look_alikes
+from packshot.domain.engine_work import EngineWork
 from packshot.domain.errors import (
     AddressRefused,
     CategoryExists,
@@ -81,6 +82,7 @@ PARENTS: Mapping[type[Record], tuple[tuple[str, type[Record]], ...]] = {
     Quota: (),
     Webhook: (),
     Delivery: (("webhook_id", Webhook), ("job_id", Job)),
+    EngineWork: (),
 }
 _ORDER = {kind: place for place, kind in enumerate(PARENTS)}
 
@@ -114,7 +116,7 @@ class InMemoryRecords:
                 self._kinds[type(record)][record.id] = record
 
     def replace(self, record: Record) -> None:
-        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery):
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery | EngineWork):
             raise Conflict(f"a {type(record).__name__} never changes")
         with self.transaction():
             self.get(type(record), record.id)

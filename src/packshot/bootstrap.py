@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from packshot.diffusion.bases import DiffusersBaseModels
     from packshot.diffusion.engine import DiffusersEngine
     from packshot.diffusion.processes import Processes
+    from packshot.diffusion.tallies import EngineTally
     from packshot.domain.credentials import Credentials
     from packshot.imaging.recipe import Inscribe
     from packshot.storage.records import SqlRecords
@@ -358,7 +359,20 @@ class Workspace:
             prompt_cache_mib=settings.prompt_cache_mib,
             max_replicas=settings.max_replicas,
         )
-        return DiffusersEngine(self._diffusers_bases, limits)
+        return DiffusersEngine(self._diffusers_bases, limits, self.engine_tally)
+
+    @cached_property
+    def engine_tally(self) -> "EngineTally":
+        """Counts what the engine of this process does."""
+        from packshot.diffusion.tallies import EngineTally
+
+        return EngineTally()
+
+    def engine_noted(self) -> AbstractContextManager[None]:
+        """Add the engine's numbers to the workspace's while the context lasts, for the servers' metrics."""
+        from packshot.services.engine_work import engine_noted
+
+        return engine_noted(self.records, self.engine_tally.take)
 
 
 def launched() -> tuple[int, int]:

@@ -14,6 +14,7 @@ from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.composition import Box
+from packshot.domain.engine_work import EngineWork
 from packshot.domain.evaluation import Embedding, Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.jobs import Job, JobKind
@@ -51,6 +52,7 @@ Record = (
     | Quota
     | Webhook
     | Delivery
+    | EngineWork
 )
 R = TypeVar("R", bound=Record)
 Fence = tuple[str, int]  # (job id, attempt)
@@ -86,7 +88,7 @@ class Records(Protocol):
         ...
 
     def replace(self, record: Record) -> None:
-        """Write a Category, ReferenceImage, Job, ApiKey, Webhook or Delivery anew; any other kind never changes.
+        """Write a Category, ReferenceImage, Job, ApiKey, Webhook, Delivery or EngineWork anew; others never change.
 
         Raises NotFound.
         """

@@ -7,6 +7,7 @@ from packshot.domain.access import ApiKey, AuditAction, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.composition import Box, PlacedSubject
+from packshot.domain.engine_work import FILL_BOUNDS, STEP_BOUNDS_S, EngineTotals, EngineWork, nothing_yet
 from packshot.domain.errors import RefusalReason
 from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
@@ -344,9 +345,19 @@ DELIVERY = Delivery(
     last_error="it answered 500",
     created_at=NOW,
 )
+ENGINE_WORK = EngineWork(
+    totals=EngineTotals(
+        step_seconds=nothing_yet(STEP_BOUNDS_S).with_value(0.1 + 0.2, STEP_BOUNDS_S),
+        batch_fill=nothing_yet(FILL_BOUNDS).with_value(1 / 3, FILL_BOUNDS),
+        slot_hits=7,
+        slot_misses=2,
+    ),
+    created_at=ELSEWHERE,
+)
 
 # Children before parents: an implementation must not depend on the order within one call.
 EVERYTHING: tuple[Record, ...] = (
+    ENGINE_WORK,
     DELIVERY,
     WEBHOOK,
     QUOTA,

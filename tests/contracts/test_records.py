@@ -15,6 +15,7 @@ from contracts.examples import (
     BASE,
     CATEGORY,
     DELIVERY,
+    ENGINE_WORK,
     EVALUATION,
     EVENT,
     EVERYTHING,
@@ -211,8 +212,9 @@ class RecordsContract:
         assert records.find(ReferenceSet, version=4) == [later]
 
     def test_replace_writes_anew(self, records: Records) -> None:
-        records.add(CATEGORY, IMAGE, JOB, KEY, WEBHOOK, DELIVERY)
+        records.add(CATEGORY, IMAGE, JOB, KEY, WEBHOOK, DELIVERY, ENGINE_WORK)
         for changed in (
+            replace(ENGINE_WORK, totals=ENGINE_WORK.totals + ENGINE_WORK.totals),
             replace(WEBHOOK, disabled_at=None),
             replace(DELIVERY, num_attempts=4, due_at=NOW),
             replace(KEY, revoked_at=None),

@@ -29,6 +29,7 @@ from contracts.examples import (
 from packshot.domain.access import AuditEntry, Quota
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
+from packshot.domain.engine_work import EngineWork
 from packshot.domain.errors import IdentifierTaken, NotFound, WorkspaceMissing, WorkspaceUnusable
 from packshot.domain.evaluation import EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
@@ -178,7 +179,19 @@ def fill_older(file: Path, tmp_path: Path, tables: tuple[str, ...], records: tup
             )
 
 
-LATER = (Usage, AuditEntry, Quota, Webhook, Delivery, Template, Batch, BatchItem, ItemFailure, EvaluationRun)
+LATER = (
+    Usage,
+    AuditEntry,
+    Quota,
+    Webhook,
+    Delivery,
+    Template,
+    Batch,
+    BatchItem,
+    ItemFailure,
+    EvaluationRun,
+    EngineWork,
+)
 OLDER_GENERATION = replace(GENERATION, template_id=None)
 TRAINED = tuple(
     OLDER_GENERATION if record is GENERATION else record

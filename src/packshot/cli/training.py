@@ -215,7 +215,7 @@ def worker(
 
     with workspace() as space:
         done: list[Job] = []
-        with progress_shown() as report, interruptible() as stop:
+        with space.engine_noted(), progress_shown() as report, interruptible() as stop:
 
             def ended() -> bool:
                 return stop() or (parent is not None and os.getppid() != parent)

@@ -31,6 +31,7 @@ from packshot.diffusion.adapted_layers import (
     rank_of,
     takes_adapters,
 )
+from packshot.diffusion.tallies import EngineTally
 
 __all__ = ["AdapterBank", "LayerAdapter", "LowRank", "Rewriter", "bytes_of", "rank_of"]
 
@@ -50,11 +51,13 @@ class AdapterBank:
     """The adapters that stand beside one denoiser, at most ``num_ranks`` ranks of them together.
 
     ``acquire`` gives an adapter's slot, ``rows`` lets each row of the next batches use one. Slot 0 is no adapter. An
-    adapter that nobody holds gives way to others, the one that was not used for the longest time first.
+    adapter that nobody holds gives way to others, the one that was not used for the longest time first. ``tally`` counts
+    who found its adapter loaded.
     """
 
-    def __init__(self, denoiser: nn.Module, *, num_ranks: int) -> None:
+    def __init__(self, denoiser: nn.Module, *, num_ranks: int, tally: EngineTally | None = None) -> None:
         self.num_ranks = num_ranks
+        self._tally = tally or EngineTally()
         self._modules = dict(denoiser.named_modules())
         self._device = next(denoiser.parameters()).device
         self._layers: dict[tuple[str, type[LayerAdapter]], AdaptedLayer] = {}
@@ -96,6 +99,9 @@ class AdapterBank:
             if not self._make_room(rank_of(adapters)):
                 return None
             slot = self._load(key, adapters)
+            self._tally.miss()
+        else:
+            self._tally.hit()
         self._slots.move_to_end(key)
         self._resident[slot].num_uses += 1
         return slot

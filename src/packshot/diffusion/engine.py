@@ -13,6 +13,7 @@ from packshot.diffusion.bases import DiffusersBaseModels
 from packshot.diffusion.protocols import Family
 from packshot.diffusion.resident import EngineLimits, EngineMemory, Prepared, Resident
 from packshot.diffusion.session import Session
+from packshot.diffusion.tallies import EngineTally
 from packshot.diffusion.tickets import Listener, PictureRequest, Ticket, hear_nothing
 from packshot.diffusion.turns import Turns
 from packshot.domain.errors import QueueFull
@@ -25,11 +26,14 @@ class DiffusersEngine:
     """Samples requests in one batch, whatever their fine-tunes, callers, steps and schedulers.
 
     A picture is what it would be alone, except for rounding: see ``generator``. ``memory`` is what stood beside the
-    base, and what can, when it was taken into use; None before.
+    base, and what can, when it was taken into use; None before. ``tally`` counts what it does.
     """
 
-    def __init__(self, bases: DiffusersBaseModels, limits: EngineLimits | None = None) -> None:
+    def __init__(
+        self, bases: DiffusersBaseModels, limits: EngineLimits | None = None, tally: EngineTally | None = None
+    ) -> None:
         self.limits = limits or EngineLimits()
+        self.tally = tally or EngineTally()
         self.memory: EngineMemory | None = None
         self._bases = bases
         self._residents: WeakKeyDictionary[Family, Resident] = WeakKeyDictionary()
@@ -92,7 +96,7 @@ class DiffusersEngine:
     def _serve(self, base: BaseModelRef, turns: Turns[Prepared], changed: threading.Condition) -> None:
         with self._bases.borrow(base) as loaded:
             if loaded not in self._residents:
-                self._residents[loaded] = Resident(loaded, self.limits)
+                self._residents[loaded] = Resident(loaded, self.limits, self.tally)
                 self.memory = self._residents[loaded].memory
                 _log.info("engine ready", extra={"base": base.source, **asdict(self.limits), **asdict(self.memory)})
             Session(
@@ -102,6 +106,7 @@ class DiffusersEngine:
                 turns=turns,
                 changed=changed,
                 max_batch=self.limits.max_batch,
+                tally=self.tally,
             ).run()
 
     def _notify(self) -> None:

@@ -18,6 +18,7 @@ from packshot.diffusion.protocols import Conditioning, Family, LatentDistributio
 from packshot.diffusion.regions import Regions
 from packshot.diffusion.replicas import Replicas
 from packshot.diffusion.samples import Place, Sample
+from packshot.diffusion.tallies import EngineTally
 from packshot.diffusion.tickets import PictureRequest, Ticket
 from packshot.diffusion.tiers import Tier
 from packshot.domain.errors import InvalidComposition, InvalidInput
@@ -111,8 +112,8 @@ class Prepared:
 class Resident:
     """What is in memory for one base. Does not hold the base itself, so that it goes where the base goes."""
 
-    def __init__(self, base: Family, limits: EngineLimits) -> None:
-        self.bank = AdapterBank(base.denoiser, num_ranks=limits.adapter_ranks)
+    def __init__(self, base: Family, limits: EngineLimits, tally: EngineTally | None = None) -> None:
+        self.bank = AdapterBank(base.denoiser, num_ranks=limits.adapter_ranks, tally=tally)
         self._denoiser_bytes = sum(parameter.nbytes for parameter in base.denoiser.parameters())
         self.replicas = Replicas(max_replicas=limits.max_replicas)
         self.fine_tunes: Tier[str, ParsedFineTune] = Tier(limits.adapter_cache_mib * MIB, lambda each: each.num_bytes)

@@ -4,6 +4,7 @@ While the batch runs, one thread reads the next requests' files and prompts, and
 request brings on itself ends it alone. Knows no thread of its own: whoever has borrowed the base runs it.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ import torch
 from packshot.diffusion.protocols import Family
 from packshot.diffusion.resident import Prepared, Resident
 from packshot.diffusion.samples import Place, Sample, predict
+from packshot.diffusion.tallies import EngineTally
 from packshot.diffusion.turns import Entry, Turns
 
 
@@ -28,6 +30,7 @@ class Session:
     turns: Turns[Prepared]
     changed: Condition
     max_batch: int
+    tally: EngineTally = field(default_factory=EngineTally)
     _running: list[Sample] = field(default_factory=list[Sample], init=False)
     _finishing: deque[Future[None]] = field(default_factory=deque[Future[None]], init=False)
 
@@ -125,6 +128,7 @@ class Session:
         return [sorted(batch, key=lambda each: each.place.slots) for batch in batches.values()]
 
     def _step(self, batch: Sequence[Sample]) -> None:
+        began = time.perf_counter()
         try:
             predictions = predict(batch, self.resident.bank)
         except Exception as error:  # noqa: BLE001 - as in ``_admit``: find out whose fault it is
@@ -137,6 +141,8 @@ class Session:
             return
         for sample, prediction in zip(batch, predictions, strict=True):
             sample.advance(prediction)
+        num_parts = sum(len(sample.place.slots) for sample in batch)
+        self.tally.step(time.perf_counter() - began, num_parts / self.max_batch)
         for ticket in dict.fromkeys(sample.ticket for sample in batch):
             ticket.note(sum(sample.ticket is ticket for sample in batch))
 

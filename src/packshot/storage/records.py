@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from packshot.domain import jobs
 from packshot.domain.access import ApiKey
 from packshot.domain.catalog import Category
+from packshot.domain.engine_work import EngineWork
 from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.references import ReferenceImage, ReferenceSet
@@ -106,7 +107,7 @@ class SqlRecords:
 
     def replace(self, record: Record) -> None:
         """Write a record of a kind that may change anew; see the port. Raises Conflict for any other kind."""
-        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery):
+        if not isinstance(record, Category | ReferenceImage | Job | ApiKey | Webhook | Delivery | EngineWork):
             raise Conflict(f"a {type(record).__name__} never changes once it is written ({record.id}); add a new one")
         shape = _shape(type(record))
         with self._writing() as connection, _refusals_of(record):

@@ -3,7 +3,7 @@
 ``seq`` numbers the rows of a table in order of creation; ``id`` is what everybody else sees. Every pointer to another
 record is a foreign key, so the lineage of an image is a chain of joins; only ``job.subject_id`` is not, as each kind
 of job has subjects of another kind. Files of a fine-tune or an evaluation, scores, configurations and sampling settings
-are JSON text: they point at blobs, or are read and written whole. (JSON also keeps a score that is not a number, which
+are JSON text, as are an engine's totals: they point at blobs, or are read and written whole. (JSON also keeps a score that is not a number, which
 SQLite's own floats do not.)
 
 Times are text in UTC with microseconds and a fixed width, so that they sort as times do and come back equal on every
@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 """The newest migration; opening a database that is there already needs no migration machinery."""
 
 metadata = MetaData(
@@ -432,4 +432,13 @@ delivery = Table(
     _text("last_error"),
     _time("created_at"),
     Index(None, "status", "seq"),
+)
+
+engine_work = Table(
+    "engine_work",
+    metadata,
+    _seq(),
+    _id(),
+    _text("totals"),
+    _time("created_at"),
 )

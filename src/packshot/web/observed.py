@@ -1,22 +1,31 @@
 """What operators see of requests and jobs: a log line per request, and metrics in the format of Prometheus.
 
-Numbers of requests are those of this process; numbers of jobs and of what they took come from the database, so every
-server of a workspace tells the same. No label names a team or a category.
+Numbers of requests are those of this process; numbers of jobs, of what they took and of workers' engines come from the
+database, so every server of a workspace tells the same. No label names a team or a category.
 """
 
 import logging
 import time
 from collections.abc import Iterable
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from packshot.domain.engine_work import FILL_BOUNDS, STEP_BOUNDS_S, Distribution
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.usage import Usage
 from packshot.logs import about_request
 from packshot.ports import Records
+from packshot.services.engine_work import engine_totals
 
 _log = logging.getLogger("packshot.requests")
 
@@ -76,7 +85,35 @@ class _Work(Collector):
                 seconds += each.sums[2]
         pictures.add_metric((), num_images)
         steps.add_metric((), round(num_steps), seconds)
-        return [jobs, took, pictures, steps]
+        return [jobs, took, pictures, steps, *self._of_engines()]
+
+    def _of_engines(self) -> list[Metric]:
+        totals = engine_totals(self._records)
+        hits = CounterMetricFamily("packshot_adapter_slot_hits", "Pictures whose adapter was resident.")
+        misses = CounterMetricFamily("packshot_adapter_slot_misses", "Pictures whose adapter was loaded for them.")
+        hits.add_metric((), totals.slot_hits)
+        misses.add_metric((), totals.slot_misses)
+        return [
+            _histogram(
+                "packshot_denoising_step_seconds",
+                "Time of a pass through the denoiser.",
+                totals.step_seconds,
+                STEP_BOUNDS_S,
+            ),
+            _histogram(
+                "packshot_batch_fill_ratio",
+                "Pictures in a pass through the denoiser over those that it takes at most.",
+                totals.batch_fill,
+                FILL_BOUNDS,
+            ),
+            hits,
+            misses,
+        ]
+
+
+def _histogram(name: str, about: str, values: Distribution, bounds: Iterable[float]) -> HistogramMetricFamily:
+    buckets = zip((*map(str, bounds), "+Inf"), accumulate(values.counts), strict=True)
+    return HistogramMetricFamily(name, about, buckets=list(buckets), sum_value=values.total)
 
 
 class Observed:

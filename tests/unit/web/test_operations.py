@@ -9,8 +9,10 @@ import pytest
 from api import PROMPT, platform_in
 from fastapi.testclient import TestClient
 
+from packshot.diffusion.tallies import EngineTally
 from packshot.domain.errors import WorkspaceUnusable
 from packshot.logs import LOGGERS, configure_logs
+from packshot.services.engine_work import engine_noted
 from packshot.settings import Settings
 
 
@@ -54,6 +56,29 @@ def test_metrics_count_jobs_pictures_steps_and_requests(platform):
     assert done['packshot_http_requests_total{method="GET",route="none",status="401"}'] == 1
     assert done['packshot_http_request_seconds_count{method="POST",route="/v1/generations"}'] == 1
     assert not [name for name in done if "acme" in name or "fuji" in name]
+
+
+def test_metrics_sum_up_what_the_engines_of_all_workers_did(platform):
+    before = metrics(platform)
+    assert (
+        before['packshot_denoising_step_seconds_bucket{le="+Inf"}'] == before["packshot_adapter_slot_hits_total"] == 0
+    )
+    for seconds, fill in ((0.3, 0.5), (20, 1)):
+        tally = EngineTally()
+        with engine_noted(platform.space.records, tally.take):
+            tally.step(seconds, fill)
+            tally.hit()
+        tally.miss()  # after its last note
+    done = metrics(platform)
+    assert done["packshot_denoising_step_seconds_count"] == 2
+    assert done["packshot_denoising_step_seconds_sum"] == 20.3
+    assert done['packshot_denoising_step_seconds_bucket{le="0.25"}'] == 0
+    assert done['packshot_denoising_step_seconds_bucket{le="0.5"}'] == 1
+    assert done['packshot_denoising_step_seconds_bucket{le="10.0"}'] == 1
+    assert done["packshot_batch_fill_ratio_sum"] == 1.5
+    assert done['packshot_batch_fill_ratio_bucket{le="0.5"}'] == 1
+    assert done['packshot_batch_fill_ratio_bucket{le="1.0"}'] == 2
+    assert (done["packshot_adapter_slot_hits_total"], done["packshot_adapter_slot_misses_total"]) == (2, 0)
 
 
 def test_metrics_need_an_admins_key_from_elsewhere_and_none_on_this_machine(tmp_path):

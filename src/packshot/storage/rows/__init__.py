@@ -9,6 +9,7 @@ from sqlalchemy import Table
 from packshot.domain.access import ApiKey, AuditEntry, Quota, Reply
 from packshot.domain.batches import Batch, BatchItem, ItemFailure
 from packshot.domain.catalog import Category
+from packshot.domain.engine_work import EngineWork
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job
@@ -20,7 +21,7 @@ from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery, Webhook
 from packshot.ports import R, Record
 from packshot.storage import tables
-from packshot.storage.rows import access, batches, inputs, results, teams, templates
+from packshot.storage.rows import access, batches, engine, inputs, results, teams, templates
 from packshot.storage.rows.values import Row
 
 
@@ -68,5 +69,6 @@ SHAPES: Mapping[type[Record], Shape[Any]] = dict(
         _shape(Quota, tables.quota, teams.quota_to_row, teams.quota_from_row),
         _shape(Webhook, tables.webhook, teams.webhook_to_row, teams.webhook_from_row),
         _shape(Delivery, tables.delivery, teams.delivery_to_row, teams.delivery_from_row),
+        _shape(EngineWork, tables.engine_work, engine.engine_work_to_row, engine.engine_work_from_row),
     )
 )
