@@ -123,12 +123,14 @@ class InMemoryRecords:
             self._check(record)
             self._kinds[type(record)][record.id] = record
 
-    def remove(self, record: ReferenceImage) -> None:
+    def remove(self, record: ReferenceImage | ItemFailure) -> None:
         with self.transaction():
-            self.get(ReferenceImage, record.id)
-            if any(record.id in (*frozen.image_ids, *frozen.held_out_ids) for frozen in self.find(ReferenceSet)):
+            self.get(type(record), record.id)
+            if isinstance(record, ReferenceImage) and any(
+                record.id in (*frozen.image_ids, *frozen.held_out_ids) for frozen in self.find(ReferenceSet)
+            ):
                 raise Conflict(f"{record.file_name} is part of a frozen reference set")
-            del self._kinds[ReferenceImage][record.id]
+            del self._kinds[type(record)][record.id]
 
     def get(self, kind: type[R], id_: str) -> R:
         with self._lock:

@@ -94,8 +94,8 @@ class Records(Protocol):
         """
         ...
 
-    def remove(self, record: ReferenceImage) -> None:
-        """Forget a reference image that no frozen set holds. Raises Conflict otherwise."""
+    def remove(self, record: ReferenceImage | ItemFailure) -> None:
+        """Forget the failure of an item, or a reference image; raises Conflict where a frozen set holds that one."""
         ...
 
     def get(self, kind: type[R], id_: str) -> R:

@@ -40,6 +40,7 @@ from postgres import name_in
 from queue_processes import CREATOR, QUEUE_WORKER, SPELLINGS, run_processes
 
 from packshot.domain import jobs
+from packshot.domain.batches import ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.errors import CategoryExists, Conflict, IdentifierTaken, InvalidInput, NotFound, StaleAttempt
 from packshot.domain.evaluation import Evaluation
@@ -253,6 +254,14 @@ class RecordsContract:
         records.add(*EVERYTHING)
         with pytest.raises(Conflict):
             records.replace(record)
+
+    def test_the_failure_of_an_item_can_be_removed(self, records: Records) -> None:
+        records.add(*EVERYTHING)
+        records.remove(FAILURE)
+        assert records.find(ItemFailure) == []
+        with pytest.raises(NotFound, match=FAILURE.id):
+            records.remove(FAILURE)
+        records.add(FAILURE)
 
     def test_a_free_image_can_be_removed(self, records: Records) -> None:
         records.add(CATEGORY, IMAGE, PLAIN_IMAGE)

@@ -97,3 +97,7 @@ def test_a_quota_holds_for_the_command_line_too(shell, tmp_path):
         )
     assert "1 unfinished jobs and may have 1" in shell("batch", "produce/apple", "--template", "table", code=1).err
     assert [each["id"] for each in shell("job", "list", "--json").json] == ["job_1"]
+    assert "is queued" in shell("job", "retry", "job_1", code=1).err
+    shell("job", "cancel", "job_1")
+    assert shell("job", "retry", "job_1").out == "job_1 is queued\n"
+    assert "1 unfinished jobs and may have 1" in shell("batch", "produce/apple", "--template", "table", code=1).err

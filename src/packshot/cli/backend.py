@@ -157,3 +157,7 @@ class Backend(Protocol):
     def cancel_job(self, job_id: str) -> "JobState":
         """End a job that waits or runs."""
         ...
+
+    def retry_job(self, job_id: str) -> "JobState":
+        """Queue a job anew that failed or was canceled."""
+        ...

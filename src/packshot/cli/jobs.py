@@ -11,7 +11,7 @@ from packshot.domain.jobs import JobStatus
 if TYPE_CHECKING:
     from packshot.web.job_states import JobState
 
-app = typer.Typer(no_args_is_help=True, help="List, watch and cancel jobs.")
+app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and retry jobs.")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB-ID")]
 
@@ -56,6 +56,14 @@ def cancel(job: JobId, as_json: Json = False) -> None:
     """End a job that waits or runs."""
     with backend() as there:
         state = there.cancel_job(job)
+    show(_plain(state), as_json, lambda: f"{state.id} is {state.status}")
+
+
+@app.command()
+def retry(job: JobId, as_json: Json = False) -> None:
+    """Queue a job anew that failed or was canceled. What it has made already is kept."""
+    with backend() as there:
+        state = there.retry_job(job)
     show(_plain(state), as_json, lambda: f"{state.id} is {state.status}")
 
 

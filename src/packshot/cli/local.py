@@ -30,6 +30,7 @@ from packshot.services.generation import generate, keep_layout
 from packshot.services.importing import SOURCE
 from packshot.services.jobs import cancel
 from packshot.services.requests import PictureRequest, resolve_request
+from packshot.services.retrying import retry_job
 from packshot.services.usage import UsageReport, report_usage
 from packshot.web.job_states import JobState, job_state
 
@@ -224,3 +225,8 @@ class LocalBackend:
     def cancel_job(self, job_id: str) -> JobState:
         """End a job that waits or runs."""
         return job_state(cancel(self.space.records, job_id))
+
+    def retry_job(self, job_id: str) -> JobState:
+        """Queue a job anew that failed or was canceled."""
+        namespace = self.space.records.get(Job, job_id).namespace
+        return job_state(retry_job(self.space.records, job_id, admit=lambda: self.space.check_room(namespace)))

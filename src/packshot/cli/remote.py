@@ -180,6 +180,10 @@ class RemoteBackend:
         """End a job that waits or runs."""
         return self.client.cancel_job(job_id)
 
+    def retry_job(self, job_id: str) -> JobState:
+        """Queue a job anew that failed or was canceled."""
+        return self.client.retry_job(job_id)
+
 
 def _tell(report: Report, state: GenerationJob | Training) -> None:
     found = _PROGRESS.fullmatch(state.message)

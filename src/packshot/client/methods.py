@@ -148,6 +148,11 @@ class Methods:
         return (yield from call(JobState, "GET", f"/v1/jobs/{job_id}"))
 
     @Method
+    def retry_job(self, job_id: str) -> Flow[JobState]:
+        """Queue a job anew that failed or was canceled."""
+        return (yield from call(JobState, "POST", f"/v1/jobs/{job_id}/retry"))
+
+    @Method
     def watch(self, job_id: str, *, report: Callable[[JobState], None] = lambda _: None) -> Flow[JobState]:
         """A job of any kind once it has succeeded; ``report`` is told each change. JobFailed: it failed or was canceled."""
         return (yield from watch(JobState, f"/v1/jobs/{job_id}/events", report))

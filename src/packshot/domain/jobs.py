@@ -1,5 +1,6 @@
 """Job: the only status machine. Pure transitions; the queue that stores them checks lease and attempt again."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,7 +23,10 @@ class JobKind(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """queued → running → succeeded | failed | canceled; running → queued when interrupted or the worker dies."""
+    """queued → running → succeeded | failed | canceled; running → queued when interrupted or the worker dies.
+
+    failed | canceled → queued when it is retried.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -116,7 +120,10 @@ def heartbeat(job: Job, now: datetime, lease: timedelta, progress: float, messag
 
 
 def finish(job: Job, status: JobStatus, now: datetime, message: str = "") -> Job:
-    """``job`` ended in ``status``, or back in the queue when that is ``queued``."""
+    """``job`` ended in ``status``, or back in the queue when that is ``queued``.
+
+    A canceled one keeps the lease of its worker, who learns of it at the next heartbeat.
+    """
     assert status is not JobStatus.RUNNING
     finished_at = None if status is JobStatus.QUEUED else now
     progress = 1.0 if status is JobStatus.SUCCEEDED else job.progress
@@ -125,6 +132,31 @@ def finish(job: Job, status: JobStatus, now: datetime, message: str = "") -> Job
         status=status,
         message=message,
         finished_at=finished_at,
-        lease_expires_at=None,
+        lease_expires_at=job.lease_expires_at if status is JobStatus.CANCELED else None,
         progress=progress,
+    )
+
+
+def retry(job: Job, now: datetime) -> Job:
+    """``job``, which failed or was canceled, in the queue again; MAX_ATTEMPTS workers may die on it anew.
+
+    Raises:
+        Conflict: it has not ended, has succeeded, or the worker that it was canceled under may still be at it.
+    """
+    if not job.finished:
+        raise Conflict(f"job {job.id} is {job.status}; retry it when it has failed or was canceled")
+    if job.status is JobStatus.SUCCEEDED:
+        raise Conflict(f"job {job.id} has succeeded, so there is nothing to retry; ask for the same anew")
+    if job.lease_expires_at is not None and job.lease_expires_at > now:
+        seconds = math.ceil((job.lease_expires_at - now).total_seconds())
+        raise Conflict(f"the worker of job {job.id} has not stopped yet; retry it in at most {seconds} seconds")
+    return replace(
+        job,
+        status=JobStatus.QUEUED,
+        failures=0,
+        worker="",
+        lease_expires_at=None,
+        progress=0.0,
+        message="",
+        finished_at=None,
     )

@@ -217,8 +217,12 @@ def _end(records: Records, job: Job, status: JobStatus, message: str, num_steps:
             records.replace(ended)
             announce(records, ended)
     except StaleAttempt:
-        records.add(replace(usage, status=JobStatus.CANCELED))
-        return records.get(Job, job.id)
+        with records.transaction():
+            records.add(replace(usage, status=JobStatus.CANCELED))
+            ended = records.get(Job, job.id)
+            if ended.status is JobStatus.CANCELED and ended.attempt == job.attempt:
+                ended = replace(ended, lease_expires_at=None)  # it may be retried now
+                records.replace(ended)
     return ended
 
 

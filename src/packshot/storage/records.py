@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from packshot.domain import jobs
 from packshot.domain.access import ApiKey
+from packshot.domain.batches import ItemFailure
 from packshot.domain.catalog import Category
 from packshot.domain.engine_work import EngineWork
 from packshot.domain.errors import Conflict, NotFound
@@ -115,16 +116,17 @@ class SqlRecords:
             if not connection.execute(update(shape.table).where(where).values(**shape.to_row(record))).rowcount:
                 raise _not_found(type(record), record.id)
 
-    def remove(self, record: ReferenceImage) -> None:
-        """Forget a reference image that no frozen set holds; see the port. Raises NotFound where it is gone."""
-        table = tables.reference_image
+    def remove(self, record: ReferenceImage | ItemFailure) -> None:
+        """Forget a record that nothing else points at; see the port. Raises NotFound where it is gone."""
+        table = _shape(type(record)).table
         with self._writing() as connection:
             try:
                 found = connection.execute(delete(table).where(table.c.id == record.id)).rowcount
             except IntegrityError as error:
+                assert isinstance(record, ReferenceImage), "nothing points at other kinds"
                 raise removal_refusal(record) from error
             if not found:
-                raise _not_found(ReferenceImage, record.id)
+                raise _not_found(type(record), record.id)
 
     def get(self, kind: type[R], id_: str) -> R:
         """The record with this id; see the port."""

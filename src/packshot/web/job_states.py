@@ -19,6 +19,7 @@ _COLLECTIONS = {
 class JobUrls(Urls):
     """``events`` streams the progress; ``subject`` is the training, generation, batch or evaluation."""
 
+    retry: str
     events: str
     subject: str
 
@@ -53,5 +54,7 @@ def job_state(job: Job) -> JobState:
         priority=job.priority,
         created_at=job.created_at,
         finished_at=job.finished_at,
-        urls=JobUrls(get=here, cancel=f"{subject}/cancel", events=f"{here}/events", subject=subject),
+        urls=JobUrls(
+            get=here, cancel=f"{subject}/cancel", retry=f"{here}/retry", events=f"{here}/events", subject=subject
+        ),
     )
