@@ -45,6 +45,48 @@ def remote(served, tmp_path) -> Shell:
     return Shell(tmp_path / "elsewhere" / "none", env)
 
 
+def batches_and_scores(shell, remote, base, tmp_path):
+    """What is long on a server, beside the same here."""
+    batch = ["batch", PATH, "--template", "summer", "--set", "surface=shelf", "-n", 2, "--steps", 2, "--seed", 7]
+    assert remote(*batch, "--dry-run", "--json").json["pictures"] == 2
+    batches = [at(*batch, "--out", tmp_path / name) for at, name in ((shell, "here"), (remote, "there"))]
+    names = [
+        [Path(line).relative_to(tmp_path / name) for line in made.out.splitlines()]
+        for made, name in zip(batches, ("here", "there"), strict=True)
+    ]
+    assert names[0] == names[1]
+    assert len(names[1]) == 5
+    made_there = tmp_path / "there" / PATH / "summer-v1-seed8.png"
+    assert pixel_digest(made_there.read_bytes()) == pixel_digest(
+        (tmp_path / "here" / PATH / made_there.name).read_bytes()
+    )
+    zipped = remote(*batch, "--zip", "--out", tmp_path / "zip", "--json").json
+    assert [Path(each).name for each in zipped["files"]] == [
+        "manifest.jsonl",
+        "manifest.csv",
+        "sheet.png",
+        "pictures.zip",
+    ]
+    remote("category", "add", "produce/empty", "--class-noun", "pear")
+    failed = remote("batch", "produce/empty", "--template", "summer", "--out", tmp_path / "none", code=1).err
+    assert "1 failed:" in failed and "NothingServing" in failed
+    (job,) = shell("job", "list", "--status", "failed", "--json").json
+    assert remote("job", "retry", job["id"]).out == f"{job['id']} is queued\n"
+    assert "failed" in remote("job", "watch", job["id"], code=1).err
+
+    how = ["--images-per-scene", 1, "--out", tmp_path / "scores"]
+    measured = remote("evaluate", f"{PATH}@1", *how).out.splitlines()
+    assert measured[-2:] == [
+        str(tmp_path / "scores" / f"produce-apple-fuji-v1-{name}") for name in ("report.json", "sheet.png")
+    ]
+    assert [line.split()[:3] for line in shell("evaluate", f"{PATH}@1", *how).out.splitlines()] == [
+        line.split()[:3] for line in measured
+    ]
+    foreseen = remote("train", PATH, "--base", base, "--steps", 3, *SETTINGS, "--dry-run", "--json").json
+    assert (foreseen["config"]["steps"], foreseen["estimate"]["training_steps"]) == (3, 3)
+    assert "rank " in remote("train", PATH, "--base", base, *SETTINGS, "--dry-run").out
+
+
 def test_the_whole_way_on_a_server(shell, remote, base, tmp_path):
     (tmp_path / "photos").mkdir()
     for seed in range(8):
@@ -78,7 +120,10 @@ def test_the_whole_way_on_a_server(shell, remote, base, tmp_path):
     recipe = read_recipe((tmp_path / "out" / f"{kept['images'][0]['id']}.png").read_bytes())
     assert (recipe["strength"], len(recipe["layout"])) == (0.5, 64)
 
+    batches_and_scores(shell, remote, base, tmp_path)
     for command in (
+        ["base", "list"],
+        ["base", "show", base],
         ["category", "list"],
         ["category", "show", PATH],
         ["references", "check", PATH],

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from packshot.domain.access import AuditEntry
+    from packshot.domain.batches import Batch
     from packshot.domain.catalog import Category
+    from packshot.domain.errors import PackshotError
+    from packshot.domain.evaluation import Evaluation
     from packshot.domain.generation import GeneratedImage
     from packshot.domain.models import AliasEvent, FineTune
     from packshot.domain.references import ReferenceImage, ReferenceSet
     from packshot.domain.templates import Scene, Template
+    from packshot.domain.variables import Value
     from packshot.services.catalog import CategorySummary
-    from packshot.services.models import Lineage
+    from packshot.services.estimates import Estimate
+    from packshot.services.manifests import ManifestLine
+    from packshot.services.models import Lineage, RegisteredBase
     from packshot.services.requests import PictureRequest
     from packshot.services.usage import UsageReport
     from packshot.web.job_states import JobState
@@ -45,6 +51,38 @@ class Pictures:
     prompt: str
     images: "Sequence[GeneratedImage]"
     pngs: Sequence[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchAsked:
+    """What ``packshot batch`` asks for: ``settings`` of the sampling, and ``own`` ones that go before the templates'."""
+
+    paths: Sequence[str]
+    templates: Sequence[str]
+    variables: "Mapping[str, Value]"
+    settings: Mapping[str, Any]
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeBatch:
+    """A batch that has ended, with ``error`` where it failed; its pictures are read one by one, or as an archive."""
+
+    batch: "Batch"
+    lines: "Sequence[ManifestLine]"
+    error: "PackshotError | None"
+    sheet: Callable[[], bytes]
+    picture: "Callable[[ManifestLine], bytes]"
+    archive: Callable[[], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An evaluation with its files."""
+
+    evaluation: "Evaluation"
+    version: int
+    files: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +170,26 @@ class Backend(Protocol):
 
     def generate(self, request: "PictureRequest", report: Report) -> Pictures:
         """Make pictures."""
+        ...
+
+    def estimate_batch(self, asked: BatchAsked) -> "Estimate":
+        """What ``make_batch`` would make and take."""
+        ...
+
+    def make_batch(self, asked: BatchAsked) -> MadeBatch:
+        """Make the pictures of a batch, or go on with the unfinished one that asks for the same."""
+        ...
+
+    def evaluate(self, reference: str, images_per_scene: int, seed: int) -> Measured:
+        """Measure ``PATH[@VERSION]`` against its bare base."""
+        ...
+
+    def bases(self) -> "Sequence[RegisteredBase]":
+        """The registered base models, the oldest first."""
+        ...
+
+    def trained_on(self, base: "RegisteredBase") -> Sequence[str]:
+        """Every fine-tune of ``base`` as ``PATH@VERSION``."""
         ...
 
     def usage(self, namespace: str | None, since: datetime | None) -> "UsageReport":

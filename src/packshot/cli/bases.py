@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packshot.cli.output import Json, show, table, workspace
+from packshot.cli.output import Json, backend, show, table, workspace
 
 if TYPE_CHECKING:
-    from packshot.bootstrap import Workspace
     from packshot.domain.models import BaseModelRef
 
 app = typer.Typer(no_args_is_help=True, help="Register, list and show base models.")
@@ -19,17 +18,17 @@ def add(
     revision: Annotated[str, typer.Option(help="A branch, tag or commit of a hub id.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Examine a base model and register it; a hub's model is fetched."""
-    from packshot.services.models import register_base
+    """Examine a base model and register it; a hub's model is fetched. Not on a server: its operator does that there."""
+    from packshot.services.models import register_base, with_prediction_type
 
     with workspace() as space:
-        facts = _facts(space, register_base(space.records, space.bases.describe(source, revision)))
+        base = with_prediction_type(space.bases, register_base(space.records, space.bases.describe(source, revision)))
         show(
-            facts,
+            base,
             as_json,
             lambda: (
-                f"{facts['source']}: {facts['family']}, {facts['resolution']} px, predicts {facts['prediction_type']}, "
-                f"digest {str(facts['digest'])[:12]}"
+                f"{base.source}: {base.family}, {base.resolution} px, predicts {base.prediction_type}, "
+                f"digest {base.digest[:12]}"
             ),
         )
 
@@ -37,29 +36,26 @@ def add(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the registered base models."""
-    from packshot.domain.models import BaseModelRef
+    with backend() as there:
+        bases = there.bases()
 
-    with workspace() as space:
-        bases = space.records.find(BaseModelRef)
-        facts = [_facts(space, base) for base in bases]
-
-        def text() -> str:
-            if not bases:
-                return "no base registered yet; training registers its own, or: packshot base add REF"
-            rows = [
-                [
-                    _name(base),
-                    base.family,
-                    f"{base.resolution} px",
-                    each["prediction_type"] or "-",
-                    base.digest[:12],
-                    f"{base.registered_at:%Y-%m-%d %H:%M}",
-                ]
-                for base, each in zip(bases, facts, strict=True)
+    def text() -> str:
+        if not bases:
+            return "no base registered yet; training registers its own, or: packshot base add REF"
+        rows = [
+            [
+                _name(base),
+                base.family,
+                f"{base.resolution} px",
+                base.prediction_type or "-",
+                base.digest[:12],
+                f"{base.registered_at:%Y-%m-%d %H:%M}",
             ]
-            return table(["source", "family", "resolution", "predicts", "digest", "registered"], rows)
+            for base in bases
+        ]
+        return table(["source", "family", "resolution", "predicts", "digest", "registered"], rows)
 
-        show(facts, as_json, text)
+    show(bases, as_json, text)
 
 
 @app.command("show")
@@ -70,29 +66,22 @@ def show_(
     as_json: Json = False,
 ) -> None:
     """Show one registered base model and the fine-tunes that were trained on it."""
-    from packshot.services.models import base_at, trained_on
+    from packshot.services.models import base_among
 
-    with workspace() as space:
-        base = base_at(space.records, reference)
-        fine_tunes = trained_on(space.records, base)
-        facts = _facts(space, base)
-        predicts = facts["prediction_type"] or "unknown: the registered files are not at hand, or have changed"
-        lines = [
-            f"source      {_name(base)}",
-            f"id          {base.id}",
-            f"family      {base.family}",
-            f"resolution  {base.resolution} px",
-            f"predicts    {predicts}",
-            f"digest      {base.digest}",
-            f"registered  {base.registered_at:%Y-%m-%d %H:%M:%S} UTC",
-            f"fine-tunes  {', '.join(fine_tunes) or 'none'}",
-        ]
-        show({**facts, "fine_tunes": fine_tunes}, as_json, lambda: "\n".join(lines))
-
-
-def _facts(space: "Workspace", base: "BaseModelRef") -> dict[str, object]:
-    """The record, with what its files say while they are at hand."""
-    return {**vars(base), "prediction_type": space.bases.prediction_type(base)}
+    with backend() as there:
+        base = base_among(there.bases(), reference)
+        fine_tunes = there.trained_on(base)
+    lines = [
+        f"source      {_name(base)}",
+        f"id          {base.id}",
+        f"family      {base.family}",
+        f"resolution  {base.resolution} px",
+        f"predicts    {base.prediction_type or 'unknown: the registered files are not at hand, or have changed'}",
+        f"digest      {base.digest}",
+        f"registered  {base.registered_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"fine-tunes  {', '.join(fine_tunes) or 'none'}",
+    ]
+    show({**vars(base), "fine_tunes": fine_tunes}, as_json, lambda: "\n".join(lines))
 
 
 def _name(base: "BaseModelRef") -> str:

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from packshot.cli.backend import BatchAsked, MadeBatch
 from packshot.cli.estimates import estimate_text, failures_text
-from packshot.cli.output import Json, Out, say, show, workspace, write_files
+from packshot.cli.output import Json, Out, backend, say, show, write_files
 from packshot.cli.templates import Set, read_variables
-from packshot.cli.training_several import carry_through
 
 if TYPE_CHECKING:
-    from packshot.bootstrap import Workspace
-    from packshot.domain.batches import Batch
+    from packshot.services.estimates import Failure
 
 
 def register(app: typer.Typer) -> None:
@@ -48,76 +47,60 @@ def batch(
     A category that cannot be answered does not stop the others; then the exit code is 1. The same command again goes
     on where a killed or interrupted batch stopped.
     """
-    from packshot.bootstrap import code_revision
-    from packshot.domain.generation import SamplingSettings
-    from packshot.services.batches import BatchRequest, estimate_batch, failures_of, items_of, plan_batch
-    from packshot.services.catalog import category_named
-    from packshot.services.jobs import check_succeeded
-    from packshot.services.templates import template_at
-
     own = {"negative_prompt": negative, "width": width, "height": height}
-    given = {name: value for name, value in own.items() if value is not None}
-    sampling = SamplingSettings(
-        seed=seed,
-        num_images=num_images,
-        inference_steps=steps,
-        guidance_scale=guidance,
-        scheduler=scheduler,
-        **given,  # type: ignore[arg-type]
+    asked = BatchAsked(
+        paths=paths,
+        templates=template,
+        variables=read_variables(settings),
+        settings={
+            "seed": seed,
+            "num_images": num_images,
+            "inference_steps": steps,
+            "guidance_scale": guidance,
+            "scheduler": scheduler,
+        },
+        own={name: value for name, value in own.items() if value is not None},
     )
-    with workspace() as space:
-        namespace = space.settings.namespace
-        request = BatchRequest(
-            categories=[category_named(space.records, path, namespace) for path in paths],
-            templates=[template_at(space.records, each, namespace) for each in template],
-            variables=read_variables(settings),
-            sampling=sampling,
-            own_settings=list(given),
-            namespace=namespace,
-        )
+    with backend() as there:
         if dry_run:
-            estimate = estimate_batch(space.records, request, price_per_hour=space.settings.price_per_hour)
+            estimate = there.estimate_batch(asked)
             show(estimate, as_json, lambda: estimate_text(estimate))
             return
-        plan = plan_batch(space.records, request, code_revision(), admit=lambda: space.check_room(namespace))
-        if plan.resumed:
-            say(f"going on with batch {plan.batch.id}")
-        job = carry_through(space, plan.job.id)
-        written = _write(space, plan.batch, out, zipped=zipped) if job.finished else []
-        failures = failures_of(items_of(space.records, plan.batch))
-        if failures and job.finished:
-            say(failures_text(failures))
-        check_succeeded(job)
-        files = [str(path) for path in written]
-        show(
-            {"batch": plan.batch, "failures": failures, "files": files},
-            as_json,
-            lambda: "\n".join(files),
-        )
+        made = there.make_batch(asked)
+        written = _write(made, out, zipped=zipped)
+    failures = _failures(made)
+    if failures:
+        say(failures_text(failures))
+    if made.error:
+        raise made.error
+    files = [str(path) for path in written]
+    show({"batch": made.batch, "failures": failures, "files": files}, as_json, lambda: "\n".join(files))
     if failures:
         raise typer.Exit(1)
 
 
-def _write(space: "Workspace", batch: "Batch", out: Path, *, zipped: bool) -> list[Path]:
-    """Put the manifest, the sheet and the pictures of ``batch`` into ``out``, picture by picture."""
-    from tempfile import TemporaryFile
+def _failures(made: MadeBatch) -> "list[Failure]":
+    from packshot.services.estimates import Failure
 
-    from packshot.services.manifests import batch_sheet, manifest_csv, manifest_jsonl, pictures, write_zip
+    return [
+        Failure(category=line.category, template=line.template, error=line.error, message=line.message)
+        for line in made.lines
+        if line.error
+    ]
 
-    files = {
-        "manifest.jsonl": manifest_jsonl(space.records, batch).encode(),
-        "manifest.csv": manifest_csv(space.records, batch).encode(),
-    }
-    made = pictures(space.records, batch)
-    if made:
-        files["sheet.png"] = batch_sheet(space.records, space.blobs, batch)
-    if made and zipped:
-        with TemporaryFile() as archive:
-            write_zip(space.records, space.blobs, batch, archive)
-            archive.seek(0)
-            files["pictures.zip"] = archive.read()
+
+def _write(made: MadeBatch, out: Path, *, zipped: bool) -> list[Path]:
+    """Put the manifest, the sheet and the pictures into ``out``, picture by picture."""
+    from packshot.services.manifests import manifest_csv, manifest_jsonl
+
+    files = {"manifest.jsonl": manifest_jsonl(made.lines).encode(), "manifest.csv": manifest_csv(made.lines).encode()}
+    pictures = [line for line in made.lines if line.file]
+    if pictures:
+        files["sheet.png"] = made.sheet()
+    if pictures and zipped:
+        files["pictures.zip"] = made.archive()
     written = write_files(out, files)
-    for name, image in () if zipped else made:
-        folder, _, file = name.rpartition("/")
-        written += write_files(out / folder, {file: space.blobs.get(image.sha256)})
+    for line in () if zipped else pictures:
+        folder, _, file = line.file.rpartition("/")
+        written += write_files(out / folder, {file: made.picture(line)})
     return written

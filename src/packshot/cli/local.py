@@ -6,29 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from packshot.bootstrap import Workspace, code_revision
-from packshot.cli.backend import Ancestry, Curation, Pictures, Report, TrainingRequest
-from packshot.cli.output import operator
+from packshot.cli.backend import (
+    Ancestry,
+    BatchAsked,
+    Curation,
+    MadeBatch,
+    Measured,
+    Pictures,
+    Report,
+    TrainingRequest,
+)
+from packshot.cli.output import operator, progress_shown, say
 from packshot.domain.access import AuditAction, AuditEntry
+from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category
-from packshot.domain.errors import InvalidInput
+from packshot.domain.errors import InvalidInput, JobFailed, PackshotError
+from packshot.domain.generation import SamplingSettings
 from packshot.domain.jobs import Job
-from packshot.domain.models import EMBEDDED_BASE, AliasEvent, FineTune
+from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.templates import Scene, Template
 from packshot.imaging.folders import read_photos
 from packshot.services import catalog, models, references, templates
 from packshot.services.audit import audited
+from packshot.services.batches import BatchRequest, estimate_batch, plan_batch
 from packshot.services.catalog import CategorySummary, category_named
 from packshot.services.compression import REPORT, fidelity_loss
+from packshot.services.estimates import Estimate
+from packshot.services.evaluation import Suite, evaluate
 from packshot.services.fetching import fetch_photos
 from packshot.services.foreign import generate_foreign
 from packshot.services.generation import generate, keep_layout
 from packshot.services.importing import SOURCE
-from packshot.services.jobs import cancel
+from packshot.services.jobs import cancel, check_succeeded
+from packshot.services.manifests import batch_sheet, manifest, write_zip
+from packshot.services.models import RegisteredBase
 from packshot.services.requests import PictureRequest, resolve_request
 from packshot.services.retrying import retry_job
 from packshot.services.usage import UsageReport, report_usage
@@ -190,6 +206,71 @@ class LocalBackend:
                 **common,
             )
         return Pictures(prompt=prompt, images=images, pngs=[space.blobs.get(image.sha256) for image in images])
+
+    def estimate_batch(self, asked: BatchAsked) -> Estimate:
+        """What ``make_batch`` would make and take."""
+        return estimate_batch(self.space.records, self._batch(asked), price_per_hour=self.space.settings.price_per_hour)
+
+    def make_batch(self, asked: BatchAsked) -> MadeBatch:
+        """Make what is missing of a batch here; Ctrl-C stops it so that it can go on later."""
+        from packshot.cli.training_several import carry_through
+
+        space = self.space
+        plan = plan_batch(
+            space.records, self._batch(asked), code_revision(), admit=lambda: space.check_room(self._namespace)
+        )
+        if plan.resumed:
+            say(f"going on with batch {plan.batch.id}")
+        error: PackshotError | None = None
+        try:
+            check_succeeded(carry_through(space, plan.job.id))
+        except JobFailed as failed:
+            error = failed
+        return MadeBatch(
+            batch=plan.batch,
+            lines=manifest(space.records, plan.batch),
+            error=error,
+            sheet=lambda: batch_sheet(space.records, space.blobs, plan.batch),
+            picture=lambda line: space.blobs.get(line.sha256),
+            archive=lambda: self._zipped(plan.batch),
+        )
+
+    def _batch(self, asked: BatchAsked) -> BatchRequest:
+        records = self.space.records
+        return BatchRequest(
+            categories=[self._named(path) for path in asked.paths],
+            templates=[templates.template_at(records, each, self._namespace) for each in asked.templates],
+            variables=asked.variables,
+            sampling=SamplingSettings(**asked.settings, **asked.own),
+            own_settings=list(asked.own),
+            namespace=self._namespace,
+        )
+
+    def _zipped(self, batch: Batch) -> bytes:
+        with TemporaryFile() as archive:
+            write_zip(self.space.records, self.space.blobs, batch, archive)
+            archive.seek(0)
+            return archive.read()
+
+    def evaluate(self, reference: str, images_per_scene: int, seed: int) -> Measured:
+        """Measure a version against its bare base, here."""
+        space = self.space
+        fine_tune = models.fine_tune_at(space.records, reference, self._namespace)
+        suite = Suite(images_per_scene=images_per_scene, seed=seed)
+        with progress_shown() as report:
+            evaluation = evaluate(
+                space.records, space.blobs, space.generator, space.judge, fine_tune, suite=suite, report=report
+            )
+        files = {each.name: space.blobs.get(each.sha256) for each in evaluation.artifacts}
+        return Measured(evaluation=evaluation, version=fine_tune.version, files=files)
+
+    def bases(self) -> Sequence[RegisteredBase]:
+        """The registered base models."""
+        return [models.with_prediction_type(self.space.bases, base) for base in self.space.records.find(BaseModelRef)]
+
+    def trained_on(self, base: RegisteredBase) -> Sequence[str]:
+        """Every fine-tune of ``base``, of all namespaces."""
+        return models.trained_on(self.space.records, base)
 
     def usage(self, namespace: str | None, since: datetime | None) -> UsageReport:
         """What was used, and its price; of all namespaces where none is given."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from packshot.cli.catalog import Path_
-from packshot.cli.output import Json, Out, backend, progress_shown, show, table, workspace, write_files
+from packshot.cli.output import Json, Out, backend, show, table, write_files
 
 if TYPE_CHECKING:
     from packshot.domain.evaluation import Evaluation
@@ -38,27 +38,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a fine-tune against its bare base, on the same prompts and seeds."""
-    from packshot.services.evaluation import Suite
-    from packshot.services.evaluation import evaluate as measure
-    from packshot.services.models import fine_tune_at
-
-    with workspace() as space:
-        fine_tune = fine_tune_at(space.records, reference, space.settings.namespace)
-        with progress_shown() as report:
-            evaluation = measure(
-                space.records,
-                space.blobs,
-                space.generator,
-                space.judge,
-                fine_tune,
-                suite=Suite(images_per_scene=images_per_scene, seed=seed),
-                report=report,
-            )
-        stem = f"{reference.split('@')[0].replace('/', '-')}-v{fine_tune.version}"
-        written = write_files(
-            out, {f"{stem}-{each.name}": space.blobs.get(each.sha256) for each in evaluation.artifacts}
-        )
-        show(evaluation, as_json, lambda: "\n".join([scores_text(evaluation), *(str(path) for path in written)]))
+    with backend() as there:
+        measured = there.evaluate(reference, images_per_scene, seed)
+    evaluation, stem = measured.evaluation, f"{reference.split('@')[0].replace('/', '-')}-v{measured.version}"
+    written = write_files(out, {f"{stem}-{name}": data for name, data in measured.files.items()})
+    show(evaluation, as_json, lambda: "\n".join([scores_text(evaluation), *(str(path) for path in written)]))
 
 
 def scores_text(evaluation: "Evaluation") -> str:

@@ -38,8 +38,13 @@ def foreseen(
 def show_dry_run(cost: "TrainingCost", config: "TrainingConfig", num_categories: int, as_json: bool) -> None:
     """Print the whole configuration and the cost of each category."""
     value = {"config": config, "cost": {**vars(cost), "seconds": cost.seconds}, "categories": num_categories}
-    rows = [[key, " | ".join(given) if isinstance(given, tuple) else given] for key, given in vars(config).items()]
+    rows = config_rows(config)
     show(value, as_json, lambda: f"{table(['key', 'value'], rows)}\n\n{cost_text(cost, config, num_categories)}")
+
+
+def config_rows(config: "TrainingConfig") -> list[list[object]]:
+    """Every key with its value."""
+    return [[key, " | ".join(given) if isinstance(given, tuple) else given] for key, given in vars(config).items()]
 
 
 def cost_text(cost: "TrainingCost", config: "TrainingConfig", num_categories: int) -> str:

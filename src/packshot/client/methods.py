@@ -14,7 +14,7 @@ from packshot.domain.batches import Batch
 from packshot.domain.catalog import Category
 from packshot.domain.errors import InvalidInput
 from packshot.domain.evaluation import Evaluation
-from packshot.domain.models import EMBEDDED_BASE, AliasEvent, BaseModelRef, FineTune
+from packshot.domain.models import EMBEDDED_BASE, AliasEvent, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.templates import Template
 from packshot.domain.variables import Value
@@ -22,7 +22,7 @@ from packshot.domain.webhooks import Delivery, Webhook
 from packshot.services.catalog import CategorySummary
 from packshot.services.estimates import Estimate
 from packshot.services.manifests import ManifestLine
-from packshot.services.models import Lineage
+from packshot.services.models import Lineage, RegisteredBase
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
 from packshot.web.job_states import JobState
@@ -207,6 +207,11 @@ class Methods:
     ) -> Flow[EvaluationJob]:
         """The evaluation once it has succeeded. JobFailed: it failed or was canceled."""
         return (yield from wait(EvaluationJob, f"/v1/evaluations/{evaluation_id}", report, poll_s))
+
+    @Method
+    def evaluation_file(self, evaluation_id: str, name: str) -> Flow[bytes]:
+        """A file of an evaluation that has succeeded, such as sheet.png; ``artifacts`` lists them."""
+        return (yield from exchange("GET", f"/v1/evaluations/{evaluation_id}/files/{name}")).content
 
     @Method
     def cancel_evaluation(self, evaluation_id: str) -> Flow[EvaluationJob]:
@@ -428,9 +433,9 @@ class Methods:
         return (yield from collect(Page[Delivery], f"/v1/webhooks/{webhook_id}/deliveries"))
 
     @Method
-    def bases(self) -> Flow[list[BaseModelRef]]:
+    def bases(self) -> Flow[list[RegisteredBase]]:
         """The base models that the operator has registered."""
-        return (yield from collect(Page[BaseModelRef], "/v1/bases"))
+        return (yield from collect(Page[RegisteredBase], "/v1/bases"))
 
 
 def _request(

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import BinaryIO
 
@@ -48,17 +48,17 @@ def manifest(records: Records, batch: Batch) -> list[ManifestLine]:
     return list(_lines(records, batch))
 
 
-def manifest_jsonl(records: Records, batch: Batch) -> str:
-    """The manifest as JSON, a line each."""
-    return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in _lines(records, batch))
+def manifest_jsonl(lines: Iterable[ManifestLine]) -> str:
+    """A manifest as JSON, a line each."""
+    return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
 
 
-def manifest_csv(records: Records, batch: Batch) -> str:
-    """The manifest as CSV with a heading. Text that a spreadsheet would run as a formula stands behind a quote."""
+def manifest_csv(lines: Iterable[ManifestLine]) -> str:
+    """A manifest as CSV with a heading. Text that a spreadsheet would run as a formula stands behind a quote."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([field.name for field in fields(ManifestLine)])
-    for line in _lines(records, batch):
+    for line in lines:
         writer.writerow([_cell(value) for value in asdict(line).values()])
     return text.getvalue()
 

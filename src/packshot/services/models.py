@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, Category, check_in_use
 from packshot.domain.errors import GateNotPassed, InvalidInput, NotFound, NothingServing
@@ -12,11 +13,13 @@ from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.models import AliasAction, AliasEvent, BaseModelRef, FineTune, rollback_target, serving
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.domain.training import TrainingRun
-from packshot.ports import Records
+from packshot.ports import BaseModels, Records
 from packshot.services.catalog import category_at, new_id, now
 
 _VERSIONED = re.compile(r"(?P<path>[^@]+)(?:@v?(?P<version>\d+))?")
 _DIGEST = re.compile(r"[0-9a-f]{4,64}")
+
+B = TypeVar("B", bound=BaseModelRef)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +53,25 @@ def register_base(records: Records, described: BaseModelRef) -> BaseModelRef:
     return described
 
 
-def base_at(records: Records, reference: str) -> BaseModelRef:
-    """The registered base that ``reference`` names: by its source (the newest), its id, or the beginning of its digest.
+@dataclass(frozen=True, kw_only=True)
+class RegisteredBase(BaseModelRef):
+    """A base with what its files say while they are at hand: ``prediction_type``, such as epsilon or v_prediction."""
+
+    prediction_type: str | None
+
+
+def with_prediction_type(files: BaseModels, base: BaseModelRef) -> RegisteredBase:
+    """The record, with what its files say."""
+    return RegisteredBase(**vars(base), prediction_type=files.prediction_type(base))
+
+
+def base_among(bases: Sequence[B], reference: str) -> B:
+    """The base that ``reference`` names: by its source (the newest), its id, or the beginning of its digest.
 
     Raises:
         NotFound: none is registered under that name.
         InvalidInput: several digests begin so.
     """
-    bases = records.find(BaseModelRef)
     sources = {reference, str(Path(reference).expanduser().resolve())}
     named = [base for base in bases if base.source in sources or base.id == reference][-1:]
     found = named or [base for base in bases if _DIGEST.fullmatch(reference) and base.digest.startswith(reference)]
@@ -78,7 +92,7 @@ def trained_on(records: Records, base: BaseModelRef) -> list[str]:
 
 
 def registered_base(records: Records, source: str) -> BaseModelRef:
-    """The newest registered base with exactly this source, or the one with this id. Looks at no file, unlike ``base_at``.
+    """The newest registered base with exactly this source, or the one with this id. Looks at no file, unlike ``base_among``.
 
     Raises:
         NotFound: none is registered.

@@ -291,7 +291,7 @@ def test_the_manifest_has_a_line_for_every_picture_and_failure(studio):
     batch = plan(studio, "fuji", "cox", templates=("summer",))
     assert [line.error for line in manifest(studio.records, batch)] == ["NothingServing"]
     work(studio, batch)
-    lines = [json.loads(line) for line in manifest_jsonl(studio.records, batch).splitlines()]
+    lines = [json.loads(line) for line in manifest_jsonl(manifest(studio.records, batch)).splitlines()]
     assert [(line["category"], line["seed"], line["error"]) for line in lines] == [
         ("produce/apple/fuji", 7, ""),
         ("produce/apple/fuji", 8, ""),
@@ -301,7 +301,7 @@ def test_the_manifest_has_a_line_for_every_picture_and_failure(studio):
     image = studio.records.get(GeneratedImage, first["image_id"])
     assert (first["sha256"], first["template"], first["fine_tune_version"]) == (image.sha256, "summer@1", 1)
     assert first["prompt"] == "a photo of a sks_fuji_apple on grass, warm light"
-    rows = list(csv.DictReader(io.StringIO(manifest_csv(studio.records, batch))))
+    rows = list(csv.DictReader(io.StringIO(manifest_csv(manifest(studio.records, batch)))))
     assert [{key: str(value or "") for key, value in line.items()} for line in lines][1:] == rows[1:]
 
 
@@ -310,7 +310,7 @@ def test_a_spreadsheet_runs_nothing_of_the_manifest(studio):
     add_template(studio.records, name="nasty", scene=scene)
     batch = plan(studio, "fuji", templates=("nasty",))
     work(studio, batch)
-    (row, _) = csv.DictReader(io.StringIO(manifest_csv(studio.records, batch)))
+    (row, _) = csv.DictReader(io.StringIO(manifest_csv(manifest(studio.records, batch))))
     assert (row["prompt"][:5], row["negative_prompt"]) == ("'=cmd", "'@SUM(1)")
     assert manifest(studio.records, batch)[0].prompt.startswith("=cmd")
 

@@ -19,7 +19,7 @@ from packshot.services.catalog import retire_category, summarise
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.generation import generate
 from packshot.services.models import (
-    base_at,
+    base_among,
     fine_tune_at,
     lineage_of,
     promote,
@@ -63,30 +63,30 @@ def test_a_base_is_found_by_source_id_and_beginning_of_its_digest(space):
     old = register_base(space.records, space.bases.describe("some/base", "v1"))
     new = register_base(space.records, space.bases.describe("some/base", "v2"))
     other = space.base("other/base")
-    assert base_at(space.records, "some/base") == new
-    assert base_at(space.records, old.id) == old
-    assert base_at(space.records, old.digest[:8]) == old
-    assert base_at(space.records, other.digest) == other
+    assert base_among(space.records.find(BaseModelRef), "some/base") == new
+    assert base_among(space.records.find(BaseModelRef), old.id) == old
+    assert base_among(space.records.find(BaseModelRef), old.digest[:8]) == old
+    assert base_among(space.records.find(BaseModelRef), other.digest) == other
 
 
 def test_a_folder_is_found_however_its_path_is_written(space, tmp_path, monkeypatch):
     base = space.base(str(tmp_path / "base"))
     monkeypatch.chdir(tmp_path)
-    assert base_at(space.records, "./base") == base
+    assert base_among(space.records.find(BaseModelRef), "./base") == base
 
 
 @pytest.mark.parametrize("reference", ["nothing/here", "abc", "", "0123456789"])
 def test_a_base_that_is_not_registered_is_not_found(space, reference):
     space.base("some/base")
     with pytest.raises(NotFound, match="packshot base add"):
-        base_at(space.records, reference)
+        base_among(space.records.find(BaseModelRef), reference)
 
 
 def test_a_digest_of_several_bases_names_them(space):
     base = space.base("some/base")
     space.records.add(renamed(base, "a/copy"))
     with pytest.raises(InvalidInput, match=r"some/base.*a/copy"):
-        base_at(space.records, base.digest[:12])
+        base_among(space.records.find(BaseModelRef), base.digest[:12])
 
 
 def test_the_fine_tunes_of_a_base_are_known(space):

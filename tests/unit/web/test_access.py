@@ -53,6 +53,7 @@ RULES = {
     ("post", "/v1/evaluations"): Rule("train", body(fine_tune_id="{fine_tune_id}", images_per_scene=1)),
     ("get", "/v1/evaluations"): Rule("read", foreign=200),
     ("get", "/v1/evaluations/{evaluation_id}"): Rule("read"),
+    ("get", "/v1/evaluations/{evaluation_id}/files/{file_name}"): Rule("read"),
     ("post", "/v1/evaluations/{evaluation_id}/cancel"): Rule("train"),
     ("get", "/v1/bases"): Rule("read", foreign=200),
     ("get", "/v1/bases/{base_id}"): Rule("read", foreign=200),
@@ -122,6 +123,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         ids = {
             "identifier": IDENTIFIER,
             "template": "summer",
+            "file_name": "sheet.png",
             "batch_id": batch["id"],
             "training_id": fine_tune["training_run_id"],
             "fine_tune_id": fine_tune_id,

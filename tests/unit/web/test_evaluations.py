@@ -26,6 +26,20 @@ def test_an_evaluation_from_request_to_verdict(platform):
     assert start(platform, fine_tune_id, seed=7)["id"] != asked["id"]
 
 
+def test_the_files_of_an_evaluation_are_there_when_it_has_succeeded(platform):
+    asked = start(platform, platform.serving())
+
+    def get(name: str):
+        return platform.client.get(f"{asked['urls']['get']}/files/{name}", headers=platform.key("read"))
+
+    assert get("sheet.png").status_code == 404
+    platform.work()
+    sheet, report = get("sheet.png"), get("report.json")
+    assert (sheet.headers["content-type"], sheet.content[:4]) == ("image/png", b"\x89PNG")
+    assert (report.headers["content-type"], report.json()["id"]) == ("application/json", asked["id"])
+    assert get("nothing.png").status_code == get("..%2fsheet.png").status_code == 404
+
+
 def test_the_list_has_what_was_asked_for_and_what_was_made_elsewhere(platform):
     fine_tune_id = platform.serving()
     elsewhere = platform.evaluated(fine_tune_id)

@@ -210,6 +210,7 @@ def test_an_evaluation_is_found_by_its_version(platform):
 def test_the_registered_bases_are_listed(platform):
     platform.frozen()
     (base,) = platform.call("GET", "/v1/bases")["items"]
+    assert base["prediction_type"] == "epsilon"
     assert base["source"] == "embedded"
     assert platform.call("GET", f"/v1/bases/{base['id']}") == base
     platform.call("GET", "/v1/bases/..%2f..%2fetc", status=404)

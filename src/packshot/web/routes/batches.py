@@ -18,7 +18,7 @@ from packshot.services.batches import BatchRequest, estimate_batch, failures_of,
 from packshot.services.catalog import category_called
 from packshot.services.estimates import Estimate
 from packshot.services.jobs import cancel
-from packshot.services.manifests import batch_sheet, manifest_csv, manifest_jsonl, write_zip
+from packshot.services.manifests import batch_sheet, manifest, manifest_csv, manifest_jsonl, write_zip
 from packshot.services.templates import template_at
 from packshot.web.problems import PREFIX, slug_of_name
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead, Pages
@@ -100,13 +100,13 @@ def cancel_batch(batch: Asked, call: MayGenerate, once: Idempotent) -> Response:
 )
 def get_batch_manifest(batch: Asked, call: MayRead) -> Response:
     """Every picture that is made, and every failure, as JSON lines."""
-    return Response(manifest_jsonl(call.records, batch), media_type="application/jsonl")
+    return Response(manifest_jsonl(manifest(call.records, batch)), media_type="application/jsonl")
 
 
 @router.get("/{batch_id}/manifest.csv", response_class=Response, responses=_file("text/csv", "A line per picture."))
 def get_batch_table(batch: Asked, call: MayRead) -> Response:
     """The manifest for spreadsheets."""
-    return Response(manifest_csv(call.records, batch), media_type="text/csv")
+    return Response(manifest_csv(manifest(call.records, batch)), media_type="text/csv")
 
 
 @router.get(

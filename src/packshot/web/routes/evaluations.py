@@ -1,11 +1,12 @@
 """``/v1/evaluations``: measure fine-tunes, and what came of it."""
 
 from collections.abc import Sequence
+from mimetypes import guess_type
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from packshot.domain.errors import Conflict
+from packshot.domain.errors import Conflict, NotFound
 from packshot.domain.evaluation import Evaluation, EvaluationRun
 from packshot.domain.jobs import Job, JobStatus
 from packshot.domain.models import FineTune
@@ -67,6 +68,21 @@ def list_all(call: MayRead, pages: Pages) -> Page[EvaluationJob]:
 def get_evaluation(evaluation: Asked, call: MayRead) -> EvaluationJob:
     """Where an evaluation stands, and its scores, verdict and reasons once they are there."""
     return _state(call.records, evaluation)
+
+
+@router.get(
+    "/{evaluation_id}/files/{file_name}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}, "application/json": {}}, "description": "sheet.png or report.json."}},
+)
+def get_evaluation_file(evaluation: Asked, file_name: str, call: MayRead) -> Response:
+    """A file of an evaluation that has succeeded, as its ``artifacts`` list them."""
+    made = call.records.find(Evaluation, id=evaluation.id)
+    found = [artifact for each in made for artifact in each.artifacts if artifact.name == file_name]
+    if not found:
+        raise NotFound(f"the evaluation {evaluation.id} has no file {file_name!r}")
+    media_type = guess_type(file_name)[0] or "application/octet-stream"
+    return Response(call.space.blobs.get(found[0].sha256), media_type=media_type)
 
 
 @router.post("/{evaluation_id}/cancel", response_model=EvaluationJob)

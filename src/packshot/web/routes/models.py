@@ -8,7 +8,7 @@ from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import BaseModelRef, FineTune
 from packshot.services.access import owned
 from packshot.services.catalog import category_called
-from packshot.services.models import Lineage, lineage_of_fine_tune
+from packshot.services.models import Lineage, RegisteredBase, lineage_of_fine_tune, with_prediction_type
 from packshot.web.replies import MayRead, Pages
 from packshot.web.schemas import Page
 
@@ -50,12 +50,13 @@ def list_evaluations(fine_tune: Version, call: MayRead, pages: Pages) -> Page[Ev
 
 
 @router.get("/bases", tags=["bases"])
-def list_bases(call: MayRead, pages: Pages) -> Page[BaseModelRef]:
+def list_bases(call: MayRead, pages: Pages) -> Page[RegisteredBase]:
     """The base models that the operator has registered; all namespaces share them."""
-    return pages.of(call.records, BaseModelRef)
+    page = pages.of(call.records, BaseModelRef)
+    return Page(items=[with_prediction_type(call.space.bases, base) for base in page.items], next=page.next)
 
 
 @router.get("/bases/{base_id}", tags=["bases"])
-def get_base(base_id: str, call: MayRead) -> BaseModelRef:
-    """One base model."""
-    return call.records.get(BaseModelRef, base_id)
+def get_base(base_id: str, call: MayRead) -> RegisteredBase:
+    """One base model; ``prediction_type`` is null where its registered files are not at hand, or have changed."""
+    return with_prediction_type(call.space.bases, call.records.get(BaseModelRef, base_id))
