@@ -211,11 +211,13 @@ class InMemoryRecords:
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
+        until: datetime | None = None,
         **equal: Wanted,
     ) -> list[Tally]:
         groups: dict[tuple[str | None, ...], list[Any]] = {}
         for record in self.find(kind, **equal):
-            if since is None or cast(Any, record).created_at >= since:
+            at = cast(Any, record).created_at
+            if (since is None or at >= since) and (until is None or at < until):
                 key = tuple(None if value is None else str(value) for value in (getattr(record, name) for name in by))
                 groups.setdefault(key, []).append(record)
         return [

@@ -130,11 +130,12 @@ class Records(Protocol):
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
+        until: datetime | None = None,
         **equal: Wanted,
     ) -> list[Tally]:
         """Records counted and summed per value of the fields ``by``, sorted by them, None first.
 
-        ``since`` leaves out what was created before.
+        ``since`` leaves out what was created before, ``until`` what was created then or after.
         """
         ...
 

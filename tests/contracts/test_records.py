@@ -518,6 +518,8 @@ class RecordsContract:
             ((CATEGORY.id, "failed"), 2, (6.0, 12.75)),
         ]
         assert tallied(("namespace",), (), since=NOW + LEASE) == [(("acme",), 1, ())]
+        assert tallied((), ("seconds",), until=NOW + LEASE, namespace="acme") == [((), 2, (25.0,))]
+        assert tallied((), (), since=NOW, until=NOW) == []
         assert tallied((), ("seconds",), namespace="other") == [((), 1, (12.5,))]
         assert tallied((), ("seconds",), namespace="nobody") == []
         assert [each.key for each in records.tally(Job, ("kind", "status"))] == [("training", "running")]

@@ -8,7 +8,8 @@ from PIL import Image
 
 from packshot.bootstrap import open_workspace
 from packshot.credentials import inscriber
-from packshot.domain.jobs import Job, JobKind
+from packshot.domain.jobs import Job, JobKind, JobStatus
+from packshot.domain.usage import Usage
 from packshot.imaging.pixels import encode_png
 from packshot.imaging.recipe import with_recipe
 from packshot.settings import Settings
@@ -82,7 +83,19 @@ def test_limits_and_usage_are_listed(shell):
     shell("quota", "set", "acme", "--requests-per-minute", 7)
     assert shell("quota", "list", "--json").json == {"acme": {"requests_per_minute": 7, "max_unfinished_jobs": 1000}}
     assert shell("usage", "--since", "2026-11-01", "--json").json["total"]["num_images"] == 0
-    assert "TRAINING STEPS" in shell("usage").out
+    with open_workspace(Settings(home=shell.home)) as space:
+        job = Job(id="job_1", kind=JobKind.TRAINING, subject_id="run", created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        told = {"category_id": None, "job_id": "job_1", "status": JobStatus.SUCCEEDED, "num_steps": 5}
+        at = datetime(2026, 1, 31, 23, tzinfo=UTC)
+        for name, kind, seconds in (("acme", JobKind.TRAINING, 7200.0), ("b", JobKind.GENERATION, 3600.0)):
+            used = Usage(id=name, namespace=name, kind=kind, num_images=3, seconds=seconds, created_at=at, **told)
+            space.records.add(*([job] if name == "acme" else []), used)
+    lines = shell("usage", "--since", "2026-01-31", "--until", "2026-02-01").out.splitlines()
+    assert lines[0].split("  ")[0] == "NAMESPACE"
+    assert [line.split()[0] for line in lines[1:]] == ["acme", "b", "acme", "b", "total"]
+    assert lines[-1].split()[1:] == ["6", "10", "7200.0", "10800.0", "0.00"]
+    for period in (["--until", "2026-01-31"], ["--since", "2026-02-01"]):
+        assert shell("usage", *period, "--json").json["total"]["seconds"] == 0
     shell("usage", "--since", "soon", code=2)
 
 

@@ -192,7 +192,7 @@ class Backend(Protocol):
         """Every fine-tune of ``base`` as ``PATH@VERSION``."""
         ...
 
-    def usage(self, namespace: str | None, since: datetime | None) -> "UsageReport":
+    def usage(self, namespace: str | None, since: datetime | None, until: datetime | None) -> "UsageReport":
         """What was used, and its price."""
         ...
 

@@ -272,10 +272,10 @@ class LocalBackend:
         """Every fine-tune of ``base``, of all namespaces."""
         return models.trained_on(self.space.records, base)
 
-    def usage(self, namespace: str | None, since: datetime | None) -> UsageReport:
+    def usage(self, namespace: str | None, since: datetime | None, until: datetime | None) -> UsageReport:
         """What was used, and its price; of all namespaces where none is given."""
         price = self.space.settings.price_per_hour
-        return report_usage(self.space.records, price_per_hour=price, namespace=namespace, since=since)
+        return report_usage(self.space.records, price_per_hour=price, namespace=namespace, since=since, until=until)
 
     def audit(self, namespace: str | None) -> Sequence[AuditEntry]:
         """Who did what; in all namespaces where none is given."""

@@ -224,10 +224,10 @@ class RemoteBackend:
         made = [each for each in self.client.fine_tunes() if each.base_id == base.id]
         return [f"{paths[each.category_id]}@{each.version}" for each in made]
 
-    def usage(self, namespace: str | None, since: datetime | None) -> UsageReport:
+    def usage(self, namespace: str | None, since: datetime | None, until: datetime | None) -> UsageReport:
         """What the namespace of the key used, and its price."""
         _check_namespace(namespace)
-        return self.client.usage(since)
+        return self.client.usage(since, until)
 
     def audit(self, namespace: str | None) -> Sequence[AuditEntry]:
         """Who did what in the namespace of the key."""

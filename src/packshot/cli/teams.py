@@ -76,22 +76,37 @@ def audit(namespace: Namespace = None, as_json: Json = False) -> None:
 def usage(
     namespace: Namespace = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Leave out what was before, UTC.")
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Leave out what was before this day, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Leave out this day, UTC, and what was later.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Sum up pictures, training steps, seconds of compute and their price, per team and category."""
+    """Sum up pictures, training steps, seconds of training and of all compute and their price, per team and category."""
+    ends = [end.replace(tzinfo=UTC) if end else None for end in (since, until)]
     with backend() as there:
-        report = there.usage(namespace, since.replace(tzinfo=UTC) if since else None)
+        report = there.usage(namespace, *ends)
     show(report, as_json, lambda: _text(report))
 
 
 def _text(report: "UsageReport") -> str:
+    teams = report.namespaces if len(report.namespaces) > 1 else ()
     rows = [
-        [name, path, str(cost.num_images), str(cost.num_steps), f"{cost.seconds:.1f}", f"{cost.cost:.2f}"]
+        [
+            name,
+            path,
+            str(cost.num_images),
+            str(cost.num_steps),
+            f"{cost.training_seconds:.1f}",
+            f"{cost.seconds:.1f}",
+            f"{cost.cost:.2f}",
+        ]
         for name, path, cost in (
             *((each.namespace, each.path or "(none, or several)", each.usage) for each in report.categories),
+            *((each.namespace, "all", each.usage) for each in teams),
             ("total", "", report.total),
         )
     ]
-    return table(["namespace", "category", "pictures", "training steps", "seconds", "cost"], rows)
+    headings = ["namespace", "category", "pictures", "training steps", "training seconds", "seconds", "cost"]
+    return table(headings, rows)

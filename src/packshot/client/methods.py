@@ -407,9 +407,10 @@ class Methods:
         return (yield from collect(Page[AuditEntry], "/v1/audit"))
 
     @Method
-    def usage(self, since: datetime | None = None) -> Flow[UsageReport]:
-        """Pictures, training steps and seconds of compute per category; ``since`` needs a time zone."""
-        params = {} if since is None else {"since": since.isoformat()}
+    def usage(self, since: datetime | None = None, until: datetime | None = None) -> Flow[UsageReport]:
+        """Pictures, training steps, seconds and cost per category, of a time; its ends need a time zone."""
+        ends = {"since": since, "until": until}
+        params = {name: end.isoformat() for name, end in ends.items() if end is not None}
         return (yield from call(UsageReport, "GET", "/v1/usage", params=params))
 
     @Method

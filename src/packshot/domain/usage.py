@@ -31,21 +31,19 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Sums over usage; ``cost`` is compute time at the operator's price per hour, and the ``fees`` of others."""
+    """Sums over usage; ``cost`` is compute time at the operator's price per hour, and the ``fees`` of others.
+
+    ``training_seconds`` are those of ``seconds`` that trainings took.
+    """
 
     num_images: int
     num_steps: int
+    training_seconds: float
     seconds: float
     fees: float
     cost: float
 
 
-def cost_of(num_images: float, num_steps: float, seconds: float, fees: float, price_per_hour: float) -> Cost:
-    """The sums with their price."""
-    return Cost(
-        num_images=round(num_images),
-        num_steps=round(num_steps),
-        seconds=seconds,
-        fees=fees,
-        cost=seconds / 3600 * price_per_hour + fees,
-    )
+def price_of(seconds: float, fees: float, price_per_hour: float) -> float:
+    """What compute time and fees cost together."""
+    return seconds / 3600 * price_per_hour + fees

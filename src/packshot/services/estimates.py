@@ -12,7 +12,7 @@ from packshot.domain.catalog import Category
 from packshot.domain.generation import Generation, SamplingSettings
 from packshot.domain.jobs import JobKind, JobStatus
 from packshot.domain.models import BaseModelRef, FineTune, ForeignModel
-from packshot.domain.usage import Usage, cost_of
+from packshot.domain.usage import Usage, price_of
 from packshot.ports import Records
 from packshot.services.generation import ResolvedPrompt
 from packshot.services.limits import num_unfinished
@@ -145,7 +145,7 @@ def cost_foreseen(time: Foreseen, price_per_hour: float, fees: float = 0) -> flo
     """The cost of that time and of ``fees``, as the usage report has it; None where it hangs on unknown seconds."""
     if time.seconds is None and price_per_hour:
         return None
-    return cost_of(0, 0, time.seconds or 0, fees, price_per_hour).cost
+    return price_of(time.seconds or 0, fees, price_per_hour)
 
 
 def recent(records: Records, *kinds: JobKind) -> dict[str, Took]:

@@ -1,5 +1,6 @@
-"""Use cases of usage: note what an attempt at a job took and gave, and sum that up per category."""
+"""Use cases of usage: note what an attempt at a job took and gave, and sum that up per category and team."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,8 +10,8 @@ from packshot.domain.generation import GeneratedImage, Generation
 from packshot.domain.jobs import Job, JobKind, JobStatus
 from packshot.domain.models import FineTune
 from packshot.domain.training import TrainingRun
-from packshot.domain.usage import Cost, Usage, cost_of
-from packshot.ports import Records
+from packshot.domain.usage import Cost, Usage, price_of
+from packshot.ports import Records, Tally
 from packshot.services.catalog import new_id, now
 
 _SUMS = ("num_images", "num_steps", "seconds", "fees")
@@ -27,12 +28,22 @@ class CategoryUsage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NamespaceUsage:
+    """What a team cost."""
+
+    namespace: str
+    usage: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
 class UsageReport:
-    """What was used ``since`` then (None = ever), per category and in all."""
+    """What was used from ``since`` to just before ``until`` (None = ever), per category, per team and in all."""
 
     since: datetime | None
+    until: datetime | None
     price_per_hour: float
     categories: tuple[CategoryUsage, ...]
+    namespaces: tuple[NamespaceUsage, ...]
     total: Cost
 
 
@@ -87,28 +98,51 @@ def _category_of(records: Records, job: Job, generations: list[Generation]) -> C
 
 
 def report_usage(
-    records: Records, *, price_per_hour: float, namespace: str | None = None, since: datetime | None = None
+    records: Records,
+    *,
+    price_per_hour: float,
+    namespace: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> UsageReport:
-    """The sums of one namespace, or of all where none is given."""
+    """The sums of one namespace, or of all where none is given, from ``since`` to just before ``until``."""
     chosen = {} if namespace is None else {"namespace": namespace}
-    rows: list[CategoryUsage] = []
-    for each in records.tally(Usage, ("namespace", "category_id"), _SUMS, since=since, **chosen):
-        owner, category_id = each.key
-        category = records.get(Category, category_id) if category_id else None
-        num_images, num_steps, seconds, fees = each.sums
-        rows.append(
-            CategoryUsage(
-                namespace=owner or "",
-                category=category.identifier if category else None,
-                path=category.path if category else None,
-                usage=cost_of(num_images, num_steps, seconds, fees, price_per_hour),
-            )
-        )
-    totals = records.tally(Usage, (), _SUMS, since=since, **chosen)
-    num_images, num_steps, seconds, fees = totals[0].sums if totals else (0, 0, 0, 0)
+    found = records.tally(Usage, ("namespace", "category_id", "kind"), _SUMS, since=since, until=until, **chosen)
+    ids = {each.key[1] for each in found if each.key[1]}
+    categories = {each.id: each for each in records.find(Category, id=[*ids])}
+
+    def rows(by: slice) -> dict[tuple[str | None, ...], Cost]:
+        keys = dict.fromkeys(each.key[by] for each in found)
+        return {key: _summed([each for each in found if each.key[by] == key], price_per_hour) for key in keys}
+
     return UsageReport(
         since=since,
+        until=until,
         price_per_hour=price_per_hour,
-        categories=tuple(rows),
-        total=cost_of(num_images, num_steps, seconds, fees, price_per_hour),
+        categories=tuple(
+            CategoryUsage(
+                namespace=owner or "",
+                category=categories[id_].identifier if id_ else None,
+                path=categories[id_].path if id_ else None,
+                usage=cost,
+            )
+            for (owner, id_), cost in rows(slice(2)).items()
+        ),
+        namespaces=tuple(
+            NamespaceUsage(namespace=owner or "", usage=cost) for (owner,), cost in rows(slice(1)).items()
+        ),
+        total=_summed(found, price_per_hour),
+    )
+
+
+def _summed(tallies: Sequence[Tally], price_per_hour: float) -> Cost:
+    """``tallies`` are of _SUMS, by a key that ends with the kind of job."""
+    num_images, num_steps, seconds, fees = (sum(each.sums[place] for each in tallies) for place in range(len(_SUMS)))
+    return Cost(
+        num_images=round(num_images),
+        num_steps=round(num_steps),
+        training_seconds=sum(each.sums[2] for each in tallies if each.key[-1] == JobKind.TRAINING),
+        seconds=seconds,
+        fees=fees,
+        cost=price_of(seconds, fees, price_per_hour),
     )

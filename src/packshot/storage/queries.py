@@ -30,6 +30,7 @@ class Question:
     table: Table
     equal: tuple[tuple[str, str], ...] = ()
     since: bool = False
+    until: bool = False
     search: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     newest_first: bool = False
@@ -38,17 +39,25 @@ class Question:
 
 
 def asked(
-    table: Table, equal: Mapping[str, Wanted], *, since: datetime | None = None, search: Search | None = None
+    table: Table,
+    equal: Mapping[str, Wanted],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    search: Search | None = None,
 ) -> tuple[Question, Parameters]:
     """The form of a question for the rows that are like that (see ``Records.find``), and its parameters."""
     forms = tuple((name, _form(value)) for name, value in equal.items())
     parameters: Parameters = {f"is_{name}": value for name, value in equal.items() if value is not None}
     if since is not None:
         parameters["since"] = time_to_text(since)
+    if until is not None:
+        parameters["until"] = time_to_text(until)
     if search is not None:
         parameters["text"] = f"%{_WILD.sub(_ESCAPED, search.text)}%"
     fields = search.fields if search else ()
-    return Question(table=table, equal=forms, since=since is not None, search=fields), parameters
+    question = Question(table=table, equal=forms, since=since is not None, until=until is not None, search=fields)
+    return question, parameters
 
 
 @lru_cache(maxsize=4096)
@@ -96,6 +105,8 @@ def _conditions(question: Question) -> list[ColumnElement[bool]]:
     found = [_equals(question.table, name, form) for name, form in question.equal]
     if question.since:
         found.append(column.created_at >= bindparam("since"))
+    if question.until:
+        found.append(column.created_at < bindparam("until"))
     if question.search:
         found.append(
             or_(

@@ -172,10 +172,11 @@ class SqlRecords:
         sums: Sequence[str] = (),
         *,
         since: datetime | None = None,
+        until: datetime | None = None,
         **equal: Wanted,
     ) -> list[Tally]:
         """Counts and sums per group; see the port."""
-        question, parameters = asked(_shape(kind).table, equal, since=since)
+        question, parameters = asked(_shape(kind).table, equal, since=since, until=until)
         statement = tallied(question, tuple(by), tuple(sums))
         with self._reading() as connection:
             found = [tuple(row) for row in connection.execute(statement, parameters)]

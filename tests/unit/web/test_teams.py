@@ -181,14 +181,40 @@ def test_usage_sums_pictures_steps_and_seconds_per_category(platform):
         IDENTIFIER: (3, 3),
     }
     assert all(row["seconds"] > 0 for row in rows.values())
+    assert 0 < rows[IDENTIFIER]["training_seconds"] < rows[IDENTIFIER]["seconds"]
+    assert rows[None]["training_seconds"] == 0
+    assert report["total"]["training_seconds"] == rows[IDENTIFIER]["training_seconds"]
     assert (report["total"]["num_images"], report["total"]["num_steps"]) == (7, 3)
     later = platform.call("GET", "/v1/usage", params={"since": "2999-01-01T00:00:00Z"})
     assert (later["categories"], later["total"]["num_images"]) == ([], 0)
+    earlier = platform.call("GET", "/v1/usage", params={"until": "2001-01-01T00:00:00Z"})
+    assert (earlier["categories"], earlier["namespaces"], earlier["total"]["num_images"]) == ([], [], 0)
+    both = platform.call("GET", "/v1/usage", params={"since": "2001-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z"})
+    assert (both["categories"], both["total"]) == (report["categories"], report["total"])
     platform.call("GET", "/v1/usage", params={"since": "2999-01-01"}, status=422)
     rival = platform.call("GET", "/v1/usage", key=platform.key("read", team="rival"))
     assert (rival["categories"], rival["total"]["seconds"]) == ([], 0)
     priced = report_usage(platform.space.records, price_per_hour=36.0)
     assert priced.total.cost == pytest.approx(priced.total.seconds / 100)
+    assert [each.namespace for each in priced.namespaces] == ["acme"]
+    assert priced.namespaces[0].usage == priced.total
+
+
+def test_each_team_has_its_sum(platform):
+    platform.serving()
+    ask(platform, num_images=2)
+    platform.call("POST", "/v1/generations", json={"prompt": "plain"}, status=202, key=platform.key("admin", team="b"))
+    platform.work()
+    report = report_usage(platform.space.records, price_per_hour=1.0)
+    assert [(each.namespace, each.path) for each in report.categories] == [
+        ("acme", None),
+        ("acme", "apple/fuji"),
+        ("b", None),
+    ]
+    assert [(each.namespace, each.usage.num_images) for each in report.namespaces] == [("acme", 2), ("b", 1)]
+    assert sum(each.usage.cost for each in report.namespaces) == pytest.approx(report.total.cost)
+    own = platform.call("GET", "/v1/usage")
+    assert [each["namespace"] for each in own["namespaces"]] == ["acme"]
 
 
 def test_attempts_that_failed_cost_time_and_give_nothing(bare):

@@ -1,6 +1,5 @@
 """``/v1/audit`` and ``/v1/usage``: who did what in a namespace, and what its work cost."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -27,8 +26,10 @@ def get_usage(
     since: Annotated[
         AwareDatetime | None, Query(description="Leave out what was used before, such as 2026-11-01T00:00:00Z.")
     ] = None,
+    until: Annotated[
+        AwareDatetime | None, Query(description="Leave out what was used then or later, such as 2026-12-01T00:00:00Z.")
+    ] = None,
 ) -> UsageReport:
-    """Pictures, training steps and seconds of compute per category, with their price."""
-    begin: datetime | None = since
+    """Pictures, training steps, seconds of training and of all compute per category, with their price."""
     price = call.space.settings.price_per_hour
-    return report_usage(call.records, price_per_hour=price, namespace=call.namespace, since=begin)
+    return report_usage(call.records, price_per_hour=price, namespace=call.namespace, since=since, until=until)
