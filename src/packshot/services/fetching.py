@@ -1,6 +1,7 @@
 """Use case of reference photos on servers of other people: fetch them, to be taken in as files are."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,10 +16,21 @@ from packshot.ports import Fetcher
 
 MAX_URLS = 30
 MAX_AT_ONCE = 6
+MAX_TOTAL_S = 60.0
+"""When so much time has passed no further photo is begun; one that was may last for as long as a fetch does."""
 
 
-def fetch_photos(fetcher: Fetcher, urls: Sequence[str], folder: Path, captions: Mapping[str, str]) -> list[Photo]:
+def fetch_photos(
+    fetcher: Fetcher,
+    urls: Sequence[str],
+    folder: Path,
+    captions: Mapping[str, str],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Photo]:
     """The photos at ``urls``, each once, as files in ``folder``; one that cannot be fetched is ``missing``.
+
+    So is one that others kept from being begun within MAX_TOTAL_S. ``clock`` gives seconds.
 
     ``captions`` are by URL. A photo is called what its URL ends in, with its number before it where two are called the
     same.
@@ -33,9 +45,13 @@ def fetch_photos(fetcher: Fetcher, urls: Sequence[str], folder: Path, captions: 
         raise InvalidInput(f"there is a caption for {strays[0]!r}, which is none of the URLs")
     captions = {url: check_caption(" ".join(text.split())) for url, text in captions.items()}
     names = _names(different)
+    ends_at = clock() + MAX_TOTAL_S
 
     def fetch(url: str) -> Photo:
         path, caption = folder / names[url], captions.get(url, "")
+        if clock() >= ends_at:
+            late = f"{url} was not begun within {MAX_TOTAL_S:.0f} s, as others were slow; send it again, with fewer"
+            return Photo(path=path, caption=caption, url=url, missing=late)
         try:
             path.write_bytes(fetcher.fetch(url, MAX_FILE_BYTES + 1))
         except AddressRefused as refusal:

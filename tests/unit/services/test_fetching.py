@@ -7,7 +7,7 @@ from photos import GREEN, save_photo
 from packshot.domain.errors import InvalidInput, RefusalReason
 from packshot.domain.references import ReferenceImage, Rights
 from packshot.imaging.decode import MAX_FILE_BYTES
-from packshot.services.fetching import MAX_URLS, fetch_photos
+from packshot.services.fetching import MAX_AT_ONCE, MAX_TOTAL_S, MAX_URLS, fetch_photos
 from packshot.services.references import add_references, check_references
 
 SHOP = "https://shop.example"
@@ -37,6 +37,20 @@ class Shop:
         return add_references(self.space.records, self.space.blobs, self.category, photos, rights)
 
 
+class SlowWeb:
+    """A web on which each photo takes as long as all may; the clock that sees it."""
+
+    def __init__(self, web: CannedFetcher) -> None:
+        self._web, self._num_fetched = web, 0
+
+    def fetch(self, url: str, max_bytes: int) -> bytes:
+        self._num_fetched += 1
+        return self._web.fetch(url, max_bytes)
+
+    def seconds(self) -> float:
+        return self._num_fetched * MAX_TOTAL_S
+
+
 @pytest.fixture
 def shop(space) -> Shop:
     return Shop(space)
@@ -51,6 +65,24 @@ def test_a_photo_from_a_url_is_one_like_any_other_and_says_where_it_is_from(shop
     assert photo.rights == replace(RIGHTS, source=url)
     assert shop.space.blobs.get(photo.original) == shop.web.files[url]
     assert check_references(shop.space.records, shop.category).images == (photo,)
+
+
+def test_slow_urls_leave_no_time_for_the_others_which_may_be_sent_again(shop):
+    urls = [f"{SHOP}/{number}.png" for number in range(MAX_AT_ONCE + 2)]
+    for number, url in enumerate(urls):
+        shop.picture(url, number)
+    clock = SlowWeb(shop.web)
+    folder = shop.space.folder / "slow"
+    folder.mkdir()
+    photos = fetch_photos(clock, urls, folder, {}, clock=clock.seconds)
+    in_time = [photo for photo in photos if not photo.missing]
+    assert 1 <= len(in_time) <= MAX_AT_ONCE
+    late = [photo for photo in photos if photo.missing]
+    assert "not begun within 60 s" in late[-1].missing
+    taken = add_references(shop.space.records, shop.space.blobs, shop.category, photos, RIGHTS)
+    assert {each.refusal for each in taken[len(urls) - 1 :]} == {RefusalReason.UNREACHABLE}
+    again = shop.add(*(photo.url for photo in late))
+    assert all(photo.accepted for photo in again)
 
 
 def test_what_is_said_of_the_source_stands_before_the_url(shop):

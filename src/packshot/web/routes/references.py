@@ -61,7 +61,10 @@ def add_reference_photos(
 def add_photos_by_url(
     body: PhotosByUrl, category: Called, call: MayTrain, once: Idempotent, request: Request
 ) -> Response:
-    """Fetch photos and take them in; each is accepted, or refused with a reason, as those that cannot be fetched."""
+    """Fetch photos and take them in; each is accepted, or refused with a reason, as those that cannot be fetched.
+
+    The reply comes when all are fetched. After 60 seconds no further photo is begun; those that are left may be sent again.
+    """
     locks: dict[str, threading.Lock] = request.app.state.intake_locks
     rights = Rights(source=body.source, license=body.license)
 
