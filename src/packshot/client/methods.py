@@ -26,7 +26,17 @@ from packshot.services.models import Lineage, RegisteredBase
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
 from packshot.web.job_states import JobState
-from packshot.web.schemas import ANY_CATEGORY, Alias, BatchJob, EvaluationJob, GenerationJob, Page, References, Training
+from packshot.web.schemas import (
+    ANY_CATEGORY,
+    Alias,
+    BatchJob,
+    EvaluationJob,
+    GenerationJob,
+    Page,
+    ReadEvaluation,
+    References,
+    Training,
+)
 
 _line = TypeAdapter(ManifestLine)
 Edges = tuple[float, float, float, float]  # left, top, right and bottom of a box, as shares of the picture
@@ -182,7 +192,7 @@ class Methods:
     @Method
     def evaluations(self, fine_tune_id: str) -> Flow[list[Evaluation]]:
         """The evaluations of a version, the oldest first."""
-        return (yield from collect(Page[Evaluation], f"/v1/fine-tunes/{fine_tune_id}/evaluations"))
+        return (yield from collect(Page[ReadEvaluation], f"/v1/fine-tunes/{fine_tune_id}/evaluations"))
 
     @Method
     def estimate_evaluation(self, fine_tune_id: str, *, images_per_scene: int = 5, seed: int = 1000) -> Flow[Estimate]:

@@ -1,9 +1,11 @@
 """What goes in and out over HTTP where it is no record of the domain. Records themselves travel as they are."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from math import nan
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 from packshot.domain.composition import PlacedSubject
 from packshot.domain.evaluation import Evaluation
@@ -120,6 +122,16 @@ class NewEvaluation(Input):
     dry_run: bool = DryRun
 
 
+def _with_numbers(value: object) -> object:
+    """A score that could not be measured is no number, and null in JSON, which knows none."""
+    if value is None:
+        return nan
+    return {name: _with_numbers(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+ReadEvaluation = Annotated[Evaluation, BeforeValidator(_with_numbers)]
+
+
 class EvaluationJob(BaseModel):
     """An evaluation and where it stands; ``evaluation`` is what came out of it."""
 
@@ -130,7 +142,7 @@ class EvaluationJob(BaseModel):
     message: str
     fine_tune_id: str
     seed: int
-    evaluation: Evaluation | None
+    evaluation: ReadEvaluation | None
     created_at: datetime
     finished_at: datetime | None
     urls: Urls

@@ -1,8 +1,14 @@
 """Evaluations over HTTP: asked for, made by a worker, found."""
 
+from dataclasses import replace
+from math import isnan
+
 import pytest
+from contracts.examples import EVALUATION, NOW
 
 from packshot.domain.evaluation import Evaluation, EvaluationRun
+from packshot.domain.jobs import JobStatus
+from packshot.web.schemas import EvaluationJob, Urls
 
 
 def start(platform, fine_tune_id: str, status: int = 202, **change: object):
@@ -86,3 +92,34 @@ def test_an_evaluation_that_cannot_be_is_refused(platform, change, status, type_
     refused = start(platform, **{"fine_tune_id": fine_tune_id, "status": status, **change})
     assert refused["type"] == f"/problems/{type_}"
     assert platform.space.records.find(EvaluationRun) == []
+
+
+@pytest.mark.parametrize("evaluation", [None, EVALUATION])
+def test_what_is_told_of_an_evaluation_can_be_read_back(evaluation):
+    assert EvaluationJob.model_validate_json(job(evaluation).model_dump_json()) == job(evaluation)
+
+
+def test_a_score_that_is_no_number_can_be_read_back():
+    broken = replace(
+        EVALUATION, real_fidelity=float("inf"), fine_tune=replace(EVALUATION.fine_tune, diversity=float("nan"))
+    )
+    read = EvaluationJob.model_validate_json(job(broken).model_dump_json()).evaluation
+    assert isnan(read.real_fidelity)
+    assert isnan(read.fine_tune.diversity)
+    assert replace(read, real_fidelity=0.9, fine_tune=EVALUATION.fine_tune) == EVALUATION
+
+
+def job(evaluation: Evaluation | None) -> EvaluationJob:
+    return EvaluationJob(
+        id="evaluation-1",
+        job_id=None,
+        status=JobStatus.SUCCEEDED,
+        progress=1,
+        message="",
+        fine_tune_id="fine-tune-1",
+        seed=1,
+        evaluation=evaluation,
+        created_at=NOW,
+        finished_at=NOW,
+        urls=Urls(get="/v1/evaluations/evaluation-1", cancel=""),
+    )
