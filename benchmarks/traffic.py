@@ -38,11 +38,13 @@ class Request:
 
 
 def requests(count: int, size: int, variation: float) -> list[Request]:
-    """The same ones at every call; ``variation`` is the coefficient of variation of the times between them."""
-    random = np.random.default_rng(size)
+    """The same ones at every call, which differ between sizes in their categories alone.
+
+    ``variation`` is the coefficient of variation of the times between them.
+    """
     weights = np.arange(1, size + 1) ** -POWER
-    categories = random.choice(size, count, p=weights / weights.sum())
-    steps = random.choice(STEPS, count)
+    categories = np.random.default_rng(size).choice(size, count, p=weights / weights.sum())
+    steps = np.random.default_rng(5).choice(STEPS, count)
     gaps = np.random.default_rng(7).gamma(variation**-2, variation**2, count)
     arrivals = np.cumsum(gaps) * count / gaps.sum()
     return [
