@@ -1,11 +1,13 @@
 """What every implementation of Records must do."""
 
 import math
-import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,9 +37,11 @@ from contracts.examples import (
     USAGE,
     WEBHOOK,
 )
+from databases import new_database
 from fakes import InMemoryRecords
 from postgres import name_in
 from queue_processes import CREATOR, QUEUE_WORKER, SPELLINGS, run_processes
+from sqlalchemy import Engine, event
 
 from packshot.domain import jobs
 from packshot.domain.batches import ItemFailure
@@ -60,13 +64,6 @@ QUEUED = Job(id="queued-1", kind=JOB.kind, subject_id="run-9", created_at=NOW)
 
 def other_category(number: int) -> Category:
     return replace(CATEGORY, id=f"category-{number}", path=f"produce/kind-{number}", identifier=f"sks_kind{number}_x")
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("empty") / "packshot.db"
-    SqlRecords.create(file).close()
-    return file
 
 
 class RecordsContract:
@@ -612,8 +609,8 @@ class SqlContract(RecordsContract):
 
 class TestSqliteRecords(SqlContract):
     @pytest.fixture
-    def records(self, tmp_path: Path, empty_database: Path) -> Iterator[Records]:
-        with SqlRecords.open(shutil.copy(empty_database, tmp_path)) as records:
+    def records(self, tmp_path: Path) -> Iterator[Records]:
+        with SqlRecords.open(new_database(tmp_path / "packshot.db")) as records:
             yield records
 
     def test_records_outlive_the_process(self, tmp_path: Path) -> None:
@@ -621,6 +618,26 @@ class TestSqliteRecords(SqlContract):
             records.add(*EVERYTHING)
         with SqlRecords.open(tmp_path / "packshot.db") as records:
             assert [records.get(type(record), record.id) for record in EVERYTHING] == list(EVERYTHING)
+
+    def test_a_writer_that_waits_asks_again_and_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where SQLite waits, in longer and longer naps, one of many processes may find the lock taken each time."""
+        monkeypatch.setattr("packshot.storage.engine.BUSY_TIMEOUT_S", 10)
+        database = new_database(tmp_path / "packshot.db")
+        with closing(sqlite3.connect(database, isolation_level=None)) as other, SqlRecords.open(database) as records:
+            other.execute("BEGIN IMMEDIATE")
+            asked: list[str] = []
+
+            def ask(*arguments: Any) -> None:
+                asked.append(arguments[2])
+                if arguments[2] == "BEGIN IMMEDIATE" and asked.count("BEGIN IMMEDIATE") == 4:
+                    other.execute("COMMIT")
+
+            event.listen(Engine, "before_cursor_execute", ask)
+            try:
+                records.add(CATEGORY)
+            finally:
+                event.remove(Engine, "before_cursor_execute", ask)
+            assert records.find(Category) == [CATEGORY]
 
 
 class TestPostgresRecords(SqlContract):
