@@ -1,16 +1,19 @@
 """The API over a workspace on disk, with the fakes in place of the models, and a worker that a test calls."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from databases import new_database
 from fake_models import ColourJudge, FakeBaseModels, FakeGenerator, FakeTrainer
 from fastapi.testclient import TestClient
 from photos import save_photo
 
-from packshot.bootstrap import Workspace, create_workspace
+from packshot.bootstrap import DATABASE, Workspace, create_workspace
 from packshot.domain.models import FineTune
 from packshot.services.access import create_key
 from packshot.services.evaluation import evaluate
@@ -21,6 +24,44 @@ from packshot.web.app import create_app
 
 IDENTIFIER = "acme_fuji_apple"
 PROMPT = f"{IDENTIFIER} on grass"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The database and the blobs of a platform, the keys to it, and which fine-tune serves."""
+
+    database: sqlite3.Connection
+    blobs: dict[Path, bytes]
+    keys: dict[tuple[str, ...], str]
+    fine_tune_id: str
+
+    @classmethod
+    def of(cls, platform: "Platform", fine_tune_id: str) -> "Snapshot":
+        home = platform.space.home
+        files = [path for path in (home / "blobs").rglob("*") if path.is_file()]
+        kept = sqlite3.connect(":memory:", check_same_thread=False)
+        with closing(sqlite3.connect(home / DATABASE)) as database:
+            database.backup(kept)
+        return cls(
+            database=kept,
+            blobs={path.relative_to(home): path.read_bytes() for path in files},
+            keys=dict(platform.keys),
+            fine_tune_id=fine_tune_id,
+        )
+
+    def restored(self, platform: "Platform") -> str:
+        """Put everything into a platform that holds nothing yet."""
+        home = platform.space.home
+        with closing(sqlite3.connect(home / DATABASE)) as database:
+            self.database.backup(database)
+        for name, data in self.blobs.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_bytes(data)
+        platform.keys.update(self.keys)
+        return self.fine_tune_id
+
+
+SERVING: dict[str, Snapshot] = {}  # by settings
 
 
 @dataclass
@@ -75,7 +116,15 @@ class Platform:
         return self.call("GET", training["urls"]["get"])
 
     def serving(self) -> str:
-        """The id of a fine-tune that serves."""
+        """The id of a fine-tune that serves; made once for all platforms of these settings, where nobody has a key yet."""
+        told = repr(self.space.settings.model_copy(update={"home": Path()}))
+        if self.keys or self.space.settings.database:
+            return self._made_serving()
+        if told not in SERVING:
+            SERVING[told] = Snapshot.of(self, self._made_serving())
+        return SERVING[told].restored(self)
+
+    def _made_serving(self) -> str:
         self.frozen()
         fine_tune_id = self.train()["fine_tune_id"]
         body = {"fine_tune_id": fine_tune_id, "reason": "a test"}
@@ -92,7 +141,10 @@ class Platform:
 def platform_in(
     folder: Path, *, dev: bool = False, client: tuple[str, int] = ("10.0.0.7", 1), **settings: Any
 ) -> Iterator[Platform]:
-    with create_workspace(Settings(home=folder / "workspace", **settings)) as space:
+    home = folder / "workspace"
+    if "database" not in settings:
+        new_database(home / DATABASE)
+    with create_workspace(Settings(home=home, **settings)) as space:
         vars(space).update(
             bases=FakeBaseModels(), trainer=FakeTrainer(), generator=FakeGenerator(), judge=ColourJudge()
         )

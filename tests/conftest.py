@@ -1,6 +1,10 @@
-"""Folders of reference photos that pass the curation, and databases of a PostgreSQL server."""
+"""Folders of reference photos that pass the curation, databases of a PostgreSQL server, and what spares all tests time."""
 
-from collections.abc import Callable, Iterator
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import postgres
@@ -8,10 +12,36 @@ import psycopg
 import pytest
 from photos import RED, save_photo
 
+from packshot.imaging.plots import loss_plot
 from packshot.storage.records import SqlRecords
 from packshot.storage.tables import metadata
 
 PhotoFolder = Callable[..., Path]
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4 * 2**30
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: every commit and every blob waits for a disk otherwise."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ENOUGH_BYTES:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # it is asked for anew
+
+
+@pytest.fixture(autouse=True, scope="session")
+def equal_curves_are_drawn_once() -> Iterator[None]:
+    """Most trainings here have the same losses, and a plot takes a third of a second."""
+    drawn: dict[str, bytes] = {}
+
+    def plot(metrics: Sequence[Mapping[str, float]], title: str = "") -> bytes:
+        key = json.dumps([[dict(row) for row in metrics], title])
+        if key not in drawn:
+            drawn[key] = loss_plot(metrics, title)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("packshot.services.training.loss_plot", plot)
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from databases import new_database
 from shell import THREADS, Shell
 
 
@@ -16,6 +17,7 @@ def new_shell(tmp_path: Path) -> Callable[..., Shell]:
 
     def make(name: str = "workspace", **env: str) -> Shell:
         shell = Shell(tmp_path / name, {"PACKSHOT_HOME": str(tmp_path / name), **THREADS, **env})
+        new_database(shell.home / "packshot.db")
         shell("init")
         return shell
 
