@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from api import IDENTIFIER, Platform, platform_in
 
+from faults.named_photos import photos_by
 from faults.registry import Check, Setting, fault
 from packshot.domain.catalog import Category
 from packshot.domain.generation import Generation
@@ -41,10 +43,12 @@ PATHS = (
 
 @fault(18, "paths for ids", passes="nothing outside the root touched; always a 4xx")
 def paths_for_ids(setting: Setting) -> list[Check]:
-    """Every path parameter of the OpenAPI document, with each path plain and encoded, and the fields of bodies."""
+    """Every path parameter of the OpenAPI document, with each path plain and encoded, the fields of bodies, and photos by
+    such names, in archives and by URL.
+    """
     (setting.workdir / "canary.txt").write_text(CANARY)
     tried, failures = 0, []
-    for platform in platform_in(setting.workdir / "platform"):
+    for platform in platform_in(setting.workdir / "platform", requests_per_minute=1_000_000):
         (platform.folder / "link").symlink_to(setting.workdir)
         before = sorted(setting.workdir.rglob("*"))
         document = platform.client.get("/openapi.json").json()
@@ -59,12 +63,30 @@ def paths_for_ids(setting: Setting) -> list[Check]:
             tried += 1
         after = sorted(path for path in setting.workdir.rglob("*") if "packshot.db" not in path.name)
         touched = sorted({*after} ^ {path for path in before if "packshot.db" not in path.name})
+        sent = photos_by(PATHS, platform, CANARY)
+        outside = _outside(setting.workdir, list(setting.workdir.rglob("*"))) ^ _outside(setting.workdir, before)
     return [
         Check(
             label="4xx, and nothing of the outside told", cases=tried, passed=tried - len(failures), failures=failures
         ),
         Check(label="no file made or removed", cases=1, passed=int(not touched), failures=list(map(str, touched))),
+        Check(
+            label="no photo by such a name, from an archive or a URL",
+            cases=len(sent),
+            passed=sent.count(""),
+            failures=[each for each in sent if each],
+        ),
+        Check(
+            label="nothing outside the workspace made or removed by them",
+            cases=len(sent),
+            passed=len(sent) - len(outside),
+            failures=sorted(map(str, outside)),
+        ),
     ]
+
+
+def _outside(root: Path, paths: list[Path]) -> set[Path]:
+    return {path for path in paths if root / "platform" / "workspace" not in (path, *path.parents)}
 
 
 def _filled(path: str, value: str) -> str:

@@ -110,12 +110,15 @@ def _too_much() -> UploadRefused:
 
 
 def check_file_name(name: str) -> str:
-    """Return ``name`` if it is a plain, visible file name, also percent-decoded and under NFKC.
+    """Return ``name`` if it is a plain, visible file name, also percent-decoded, however often, and under NFKC.
 
     Raises:
         UploadRefused: empty, too long, hidden, a path, or with control characters.
     """
-    for form in (name, unquote(name), unicodedata.normalize("NFKC", name)):
+    read = name
+    while (plainer := unicodedata.normalize("NFKC", unquote(read))) != read:
+        read = plainer
+    for form in (name, read):
         if not form.strip() or form.startswith(".") or _UNSAFE.search(form):
             raise UploadRefused(f"{name!r} is not a plain file name; send names such as 01.jpg, without a folder")
     if len(name.encode()) > _MAX_NAME_BYTES:

@@ -32,6 +32,8 @@ UNSAFE = [
     "%2e%2e%2f1.png",
     "..%5c1.png",
     "%00.png",
+    "%252e%252e%252f1.png",
+    "\uff052e\uff052e\uff052f1.png",
     "\uff0e\uff0e\uff0f1.png",
     "\u2025/1.png",
     "1\u202egnp.exe",
