@@ -16,7 +16,7 @@ from schemathesis.schemas import APIOperation
 
 from faults.registry import Check, Setting, fault
 
-EXAMPLES, QUICK_EXAMPLES = 150, 3
+EXAMPLES, QUICK_EXAMPLES = 50, 3
 MALFORMED = "malformed bodies are refused"
 CLAIMS = {
     "no server error": ["not_a_server_error"],
