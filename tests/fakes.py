@@ -216,7 +216,7 @@ class InMemoryRecords:
     ) -> list[Tally]:
         groups: dict[tuple[str | None, ...], list[Any]] = {}
         for record in self.find(kind, **equal):
-            at = cast(Any, record).created_at
+            at = getattr(record, "created_at", None)
             if (since is None or at >= since) and (until is None or at < until):
                 key = tuple(None if value is None else str(value) for value in (getattr(record, name) for name in by))
                 groups.setdefault(key, []).append(record)

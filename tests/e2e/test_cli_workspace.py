@@ -96,7 +96,7 @@ def test_a_worker_that_is_given_a_job_waits_for_the_lease_of_a_dead_one(shell):
     queued = Job(id="job_1", kind=JobKind.TRAINING, subject_id="run_gone", created_at=datetime.now(UTC))
     with SqlRecords.open(shell.home / DATABASE) as records:
         records.add(queued)
-        assert records.claim("dead:1", datetime.now(UTC), timedelta(seconds=1), job_id=queued.id)
+        assert records.claim("dead:1", datetime.now(UTC), timedelta(seconds=3), job_id=queued.id)
     ended = shell("worker", "--job", queued.id, "--json", code=1)
     (job,) = ended.json
     assert (job["status"], job["attempt"], job["failures"]) == ("failed", 2, 1)

@@ -84,6 +84,7 @@ def _one_of_everything(platform: Platform) -> dict[str, Any]:
         "fine_tune_id": fine_tune_id,
         "training_id": fine_tune["training_run_id"],
         "evaluation_id": platform.evaluated(fine_tune_id),
+        "file_name": "report.json",
         "base_id": fine_tune["base_id"],
         "generation_id": generation["id"],
         "image_id": generation["images"][0]["id"],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import fsum
 
 from packshot.domain.catalog import Category
 from packshot.domain.evaluation import EvaluationRun
@@ -137,11 +138,11 @@ def report_usage(
 
 def _summed(tallies: Sequence[Tally], price_per_hour: float) -> Cost:
     """``tallies`` are of _SUMS, by a key that ends with the kind of job."""
-    num_images, num_steps, seconds, fees = (sum(each.sums[place] for each in tallies) for place in range(len(_SUMS)))
+    num_images, num_steps, seconds, fees = (fsum(each.sums[place] for each in tallies) for place in range(len(_SUMS)))
     return Cost(
         num_images=round(num_images),
         num_steps=round(num_steps),
-        training_seconds=sum(each.sums[2] for each in tallies if each.key[-1] == JobKind.TRAINING),
+        training_seconds=fsum(each.sums[2] for each in tallies if each.key[-1] == JobKind.TRAINING),
         seconds=seconds,
         fees=fees,
         cost=price_of(seconds, fees, price_per_hour),

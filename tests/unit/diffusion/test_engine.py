@@ -357,24 +357,23 @@ def test_more_fine_tunes_than_there_is_room_for(base_folder: Any) -> None:
 def test_steps_fills_and_slots_are_counted(base_folder: Any) -> None:
     studio = Studio(base_folder, max_batch=4, adapter_ranks=6)
     lora, other, wide = (fine_tune(studio, Method.LORA, seed, rank=rank) for seed, rank in enumerate((2, 2, 6)))
-    with studio.bases.borrow(studio.base):  # so that the first three pictures begin together
-        tickets = [
-            studio.engine.submit(request_of(studio, lora, num_images=2)),
-            studio.engine.submit(request_of(studio)),
-        ]
+    tickets = [
+        studio.engine.submit(request_of(studio, lora, num_images=2)),
+        studio.engine.submit(request_of(studio)),
+    ]
     for ticket in tickets:
         ticket.result()
     first = studio.engine.tally.take()
     assert (first.slot_misses, first.slot_hits) == (1, 1)
     assert first.batch_fill.total == 3 * 3 / 4
-    assert first.batch_fill.counts[5] == sum(first.batch_fill.counts) == 3
-    assert sum(first.step_seconds.counts) == 3
+    assert sum(first.step_seconds.counts) == sum(first.batch_fill.counts) >= 3  # whoever is ready first begins alone
     assert first.step_seconds.total > 0
     for tuned in (other, wide, lora):  # there is no room for the wide one beside any other
         studio.engine.submit(request_of(studio, tuned)).result()
     then = studio.engine.tally.take()
     assert (then.slot_misses, then.slot_hits) == (3, 0)
     assert sum(then.step_seconds.counts) == 9
+    assert then.batch_fill.counts[1] == sum(then.batch_fill.counts) == 9  # one picture of four each
 
 
 def test_bases_take_turns(studio: Studio, family_studios: dict[str, Studio]) -> None:

@@ -144,6 +144,8 @@ def test_a_surprise_is_logged_under_the_request_id_that_the_caller_got(platform,
 
 def test_jobs_are_logged_and_a_surprise_has_its_cause(platform, lines):
     platform.serving()
+    lines()
+    platform.train()
     platform.call("POST", "/v1/generations", json={"prompt": PROMPT}, status=202)
     platform.space.generator.failure = ZeroDivisionError("by surprise")
     platform.work()
