@@ -72,7 +72,8 @@ def check_room(records: Records, namespace: str, limits: Limits) -> None:
 def num_unfinished(records: Records, **equal: str) -> int:
     """How many jobs wait or run, of all or of those that are like that."""
     unfinished = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
-    return sum(each.count for each in records.tally(Job, (), since=None, status=unfinished, **equal))
+    tally = records.tally(Job, (), since=None, until=None, status=unfinished, **equal)
+    return sum(each.count for each in tally)
 
 
 class RequestRates:
