@@ -72,7 +72,7 @@ def test_every_command_of_the_guide_runs(base, tmp_path):
     pictures = sorted(file.name for file in (tmp_path / "out").rglob("*.png") if file.read_bytes()[:4] == b"\x89PNG")
     (by_command,) = [name for name in pictures if name.startswith("img_")]
     assert pictures == ["client-0.png", "client-1.png", "curl.png", by_command, "openai.png"]
-    assert "\nsucceeded \n" in output
+    assert "succeeded \n" in output, output
     assert output.count("data: {") >= 2
     assert output.rstrip().endswith("stopped")
 
