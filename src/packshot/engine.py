@@ -21,16 +21,9 @@ from packshot.domain.generation import GeneratedImage, Generation, SamplingSetti
 from packshot.domain.models import EMBEDDED_BASE
 from packshot.ports import Progress
 from packshot.services.artifacts import load_fine_tune
-from packshot.services.generation import (
-    ResolvedPrompt,
-    keep_images,
-    keep_layout,
-    load_subjects,
-    new_generation,
-    record_at_once,
-    resolve_prompt,
-)
+from packshot.services.generation import keep_images, keep_layout, new_generation, record_at_once
 from packshot.services.models import fine_tune_at, register_base
+from packshot.services.prompts import ResolvedPrompt, load_subjects, resolve_prompt
 from packshot.settings import read_settings
 
 T = TypeVar("T")
@@ -178,7 +171,7 @@ class Engine:
 
         Raises:
             ImageRefused: the layout cannot be read safely.
-            InvalidPrompt, InvalidComposition, NothingServing: see ``services.generation.resolve_prompt``.
+            InvalidPrompt, InvalidComposition, NothingServing: see ``services.prompts.resolve_prompt``.
             QueueFull: as many pictures wait as the engine holds.
             PackshotError: a record, a file or a base cannot be read.
         """

@@ -6,8 +6,9 @@ from packshot.domain.jobs import Job
 from packshot.imaging.recipe import Inscribe, with_recipe
 from packshot.ports import Blobs, Generator, Progress, Records
 from packshot.services.batches import NOT_OF_THE_ITEM, ItemState, failed_item, failures_of, items_of
-from packshot.services.generation import make_images, resolved_again
+from packshot.services.generation import make_images
 from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.prompts import resolved_again
 
 
 def run_batch(

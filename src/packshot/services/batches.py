@@ -14,7 +14,8 @@ from packshot.domain.variables import Value
 from packshot.ports import Records
 from packshot.services.catalog import new_id, now
 from packshot.services.estimates import Estimate, Failure, Wanted, estimate_pictures
-from packshot.services.generation import ResolvedPrompt, new_generation, resolve_prompt
+from packshot.services.generation import new_generation
+from packshot.services.prompts import ResolvedPrompt, resolve_prompt
 from packshot.services.templates import render_for
 
 # They end or delay the whole batch, whatever the category.

@@ -14,8 +14,8 @@ from packshot.domain.jobs import JobKind, JobStatus
 from packshot.domain.models import BaseModelRef, FineTune, ForeignModel
 from packshot.domain.usage import Usage, price_of
 from packshot.ports import Records
-from packshot.services.generation import ResolvedPrompt
 from packshot.services.limits import num_unfinished
+from packshot.services.prompts import ResolvedPrompt
 
 RECENT_JOBS = 50
 _REQUESTS_LOOKED_AT = 100  # of one job: a batch begins with every template, so they tell what it was made of

@@ -11,9 +11,10 @@ from packshot.domain.generation import Generation, SamplingSettings
 from packshot.domain.training import Method
 from packshot.imaging.recipe import read_recipe
 from packshot.services.catalog import add_category
-from packshot.services.generation import generate, plan_generation, resolve_prompt
+from packshot.services.generation import generate, plan_generation
 from packshot.services.jobs import check_succeeded, work_on_one
 from packshot.services.models import lineage_of, promote
+from packshot.services.prompts import resolve_prompt
 
 PROMPT = "SKS_fuji_apple next to sks_gala_apple in a basket"
 BOXES = (Box.of((0, 0, 0.5, 1)), Box.of((0.5, 0, 1, 1)))

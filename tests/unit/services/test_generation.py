@@ -18,9 +18,10 @@ from packshot.imaging.recipe import read_recipe
 from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import retire_category
 from packshot.services.evaluation import evaluate
-from packshot.services.generation import generate, plan_generation, resolve_prompt
+from packshot.services.generation import generate, plan_generation
 from packshot.services.jobs import cancel, work_on_one
 from packshot.services.models import lineage_of, promote, serving_fine_tune
+from packshot.services.prompts import resolve_prompt
 
 PROMPT = "SKS_fuji_apple on a wooden table"
 SAMPLING = SamplingSettings(seed=7, num_images=3, inference_steps=5, guidance_scale=2.5, negative_prompt="blurred")

@@ -15,9 +15,10 @@ from packshot.ports import Records
 from packshot.services.access import owned
 from packshot.services.estimates import Estimate, Wanted, estimate_pictures
 from packshot.services.foreign import plan_foreign_generation
-from packshot.services.generation import keep_layout, plan_generation, read_layout, resolve_prompt
+from packshot.services.generation import keep_layout, plan_generation, read_layout
 from packshot.services.jobs import cancel
 from packshot.services.models import Lineage, lineage_of, registered_base
+from packshot.services.prompts import resolve_prompt
 from packshot.services.requests import PictureRequest, ResolvedRequest, resolve_request
 from packshot.web.replies import Call, Idempotent, MayGenerate, MayRead, Pages
 from packshot.web.schemas import GenerationJob, ImageLink, NewGeneration, Page, Urls
