@@ -1,10 +1,10 @@
-"""Trains the autoencoder of the bundled base: 128 x 128 pictures to 16 x 16 latents of 16 channels and back.
+"""Makes the autoencoder of the bundled base: 128 x 128 pictures to 16 x 16 latents of 48 channels and back.
 
-First random 64 x 64 crops at a steady learning rate for as long as it may (renders join as they arrive), then, with
-`--finish-minutes`, whole pictures while the rate falls to zero. Finishing measures every latent channel and moves its
-mean and deviation into the quantisation convolutions, so that latents are standard and scaling_factor is 1 (Stable
-Diffusion pipelines know no shift_factor). `--warm-start` begins with the packaged autoencoder and more latent channels,
-the first of which keep their meaning for the packaged base. Does not know captions, classes, or the diffusion model.
+The encoder is not trained: it is written down as the principal components of the training pictures' patches. The decoder
+learns, first on random 64 x 64 crops at a steady learning rate for as long as it may (renders join as they arrive), then,
+with `--finish-minutes`, on whole pictures while the rate falls to zero. Latents are standard and scaling_factor is 1
+(Stable Diffusion pipelines know no shift_factor). `--warm-start` begins with the packaged decoder and turns the latents at
+the end, so that the first ones mean to the packaged base what they meant. Does not know captions, classes, or that base.
 """
 
 import argparse
@@ -19,12 +19,14 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
-from training.channels import MEANING, keep_meaning, more_latents, weights_digest
+from training.channels import MEANING, keep_meaning, weights_digest
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
+from training.principal import write_principal_encoder
 from training.run import Run, autocast
 from training.settings import PACKAGED, grocery_folder, section, work_folder
 
 REREAD_S = 120.0
+NUM_OF_A_KIND = 600  # photos, and renders, that the encoder is made from
 
 
 def main() -> None:
@@ -34,18 +36,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="limit of the crop phase (or of the finish) in steps")
     parser.add_argument("--finish-minutes", type=float, help="anneal on whole pictures for so long, then export")
     parser.add_argument("--export", action="store_true", help="no training: export and report the checkpoint as it is")
-    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged weights, and more channels")
+    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged decoder")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings, seed = section("autoencoder"), section("seed")
     torch.manual_seed(seed)
 
     torch.set_flush_denormal(True)
-    packaged = None
+    packaged, autoencoder, pool = None, build(settings), Pool(settings)
+    write_principal_encoder(autoencoder, to_tensor(np.stack(pool.some(np.random.default_rng(seed)))))
     if arguments.warm_start:
         packaged = AutoencoderKL.from_pretrained(PACKAGED / "vae", torch_dtype=torch.float32)
-    autoencoder = more_latents(packaged, settings["more_latent_channels"]) if packaged else build(settings)
-    optimizer = torch.optim.AdamW(autoencoder.parameters(), settings["learning_rate"], weight_decay=1e-4, foreach=True)
+        take_decoder(autoencoder, packaged)
+    learning = [*autoencoder.decoder.parameters(), *autoencoder.post_quant_conv.parameters()]
+    optimizer = torch.optim.AdamW(learning, settings["learning_rate"], weight_decay=1e-4, foreach=True)
     folder = work_folder() / "autoencoder"
     run = Run(folder, checkpoint_minutes=settings["checkpoint_minutes"])
     run.resume({"autoencoder": autoencoder}, optimizer)
@@ -58,7 +62,6 @@ def main() -> None:
     else:
         run.limit(minutes=arguments.minutes, steps=arguments.steps)
 
-    pool = Pool(settings)
     if not arguments.export:
         train(autoencoder, optimizer, run, pool, settings, seed, finishing)
     write_check(autoencoder, pool, folder)
@@ -75,6 +78,15 @@ def build(settings: dict) -> AutoencoderKL:
         latent_channels=settings["latent_channels"], norm_num_groups=settings["norm_num_groups"],
         mid_block_add_attention=False, force_upcast=False,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def take_decoder(autoencoder: AutoencoderKL, packaged: AutoencoderKL) -> None:
+    """The weights of the packaged decoder, but for a first convolution that reads other channels."""
+    own = autoencoder.decoder.state_dict()
+    for name, value in packaged.decoder.state_dict().items():
+        if own[name].shape == value.shape:
+            own[name].copy_(value)
 
 
 class Pool:
@@ -99,6 +111,11 @@ class Pool:
 
     def _target(self, render: Picture) -> list[np.ndarray]:
         return self.renders if render.split == "train" else self.held_out_renders
+
+    def some(self, generator: np.random.Generator) -> list[np.ndarray]:
+        """Photos and renders to train on, each at 128 pixels, as many of each kind where there are enough."""
+        kinds = (self.renders, [_crop_photo(photo, generator, 128) for photo in self.photos])
+        return [kind[i] for kind in kinds for i in generator.permutation(len(kind))[:NUM_OF_A_KIND]]
 
     def batch(self, generator: np.random.Generator, size: int, count: int) -> torch.Tensor:
         """(count, 3, size, size) in -1..1: crops at 64, whole pictures at 128, half of them mirrored."""
@@ -150,21 +167,20 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
             for group in optimizer.param_groups:
                 group["lr"] = settings["learning_rate"] * warm * fall
             pictures = pool.batch(generator, size, count)
+            with torch.no_grad():
+                latents = autoencoder.encode(pictures).latent_dist.sample()
             with autocast():
-                posterior = autoencoder.encode(pictures).latent_dist
-                decoded = autoencoder.decode(posterior.sample()).sample.float()
-            mean, logvar = posterior.mean.float(), posterior.logvar.float()
+                decoded = autoencoder.decode(latents).sample.float()
             pyramid = pyramid_distance(decoded, pictures, settings["pyramid_levels"])
-            kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
             errors = (decoded - pictures).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad()
-            (pyramid + settings["kl_weight"] * kl + settings["log_mse_weight"] * errors.log().mean()).backward()
-            torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
+            (pyramid + settings["log_mse_weight"] * errors.log().mean()).backward()
+            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
             optimizer.step()
             psnr = -10 * (errors.detach() / 4).log10().mean().item()
-            logged = run.advance({"pyramid": pyramid.item(), "kl": kl.item(), "psnr": psnr})
+            logged = run.advance({"pyramid": pyramid.item(), "psnr": psnr})
             if logged:
-                text = f"step {run.step} L1 {logged['pyramid']:.4f} KL {logged['kl']:.2f} {len(pool.renders)} renders"
+                text = f"step {run.step} L1 {logged['pyramid']:.4f} {logged['psnr']:.2f} dB {len(pool.renders)} renders"
                 bars.update(bar, completed=run.progress, description=text)
     run.save()
 

@@ -1,4 +1,4 @@
-"""More latent channels change neither what an autoencoder decodes nor what a denoiser predicts for the first ones."""
+"""An encoder of principal components, latents turned to an older meaning, and a denoiser for more of them."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from fixtures_pipelines import save_pipeline
+from torch.nn import functional
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
 OLD, NEW = 4, 10
@@ -18,40 +19,63 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def autoencoder(tmp_path: Path) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(save_pipeline(tmp_path / "base") / "vae").eval()
+def autoencoder() -> AutoencoderKL:
+    from training.principal import write_principal_encoder
+
+    autoencoder = AutoencoderKL(
+        block_out_channels=(12, 24, 48), down_block_types=["DownEncoderBlock2D"] * 3, layers_per_block=1,
+        up_block_types=["UpDecoderBlock2D"] * 3, latent_channels=NEW, norm_num_groups=2, mid_block_add_attention=False,
+    ).eval()  # fmt: skip
+    write_principal_encoder(autoencoder, pictures())
+    return autoencoder
+
+
+def pictures() -> torch.Tensor:
+    noise = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    smooth = functional.interpolate(noise, scale_factor=4, mode="bilinear")
+    return smooth + 0.1 * torch.rand(smooth.shape, generator=torch.Generator().manual_seed(2))
+
+
+def places(model: AutoencoderKL) -> torch.Tensor:
+    return model.encode(pictures()).latent_dist.mean.movedim(1, -1).flatten(0, 2)
 
 
 @torch.no_grad()
-def test_new_latents_keep_the_old_ones_and_the_picture(autoencoder: AutoencoderKL) -> None:
-    from training.channels import more_latents
+def test_latents_are_the_principal_components_of_patches(autoencoder: AutoencoderKL) -> None:
+    latents = places(autoencoder).double()
+    torch.testing.assert_close(latents.mean(0), torch.zeros(NEW).double(), atol=0.02, rtol=0)
+    torch.testing.assert_close(latents.T.cov(), torch.eye(NEW).double(), atol=0.05, rtol=0)
+    patches = functional.pixel_unshuffle(pictures(), 4).movedim(1, -1).flatten(0, 2).double()
+    patches -= patches.mean(0)
+    least = torch.linalg.eigvalsh(patches.T.cov())[:-NEW].sum()
+    left = patches - latents @ torch.linalg.lstsq(latents, patches).solution
+    assert least <= left.T.cov().trace() <= 1.05 * least
+    assert not any(parameter.requires_grad for parameter in autoencoder.encoder.parameters())
 
-    wider, pictures = more_latents(autoencoder, NEW), torch.rand(2, 3, 32, 32) * 2 - 1
-    old, new = autoencoder.encode(pictures).latent_dist, wider.encode(pictures).latent_dist
-    torch.testing.assert_close(new.mean[:, :OLD], old.mean)
-    torch.testing.assert_close(new.logvar[:, :OLD], old.logvar)
-    assert new.mean[:, OLD:].std() > 0.0
-    torch.testing.assert_close(wider.decode(new.mean).sample, autoencoder.decode(old.mean).sample)
+
+def test_latents_that_do_not_fit_the_last_block_are_refused() -> None:
+    from training.principal import write_principal_encoder
+
+    small = AutoencoderKL(
+        block_out_channels=(4, 8), down_block_types=["DownEncoderBlock2D"] * 2, layers_per_block=1,
+        up_block_types=["UpDecoderBlock2D"] * 2, latent_channels=4, norm_num_groups=2, mid_block_add_attention=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="4 latents with both signs"):
+        write_principal_encoder(small, pictures())
 
 
 @torch.no_grad()
 def test_turned_latents_mean_what_the_old_ones_did_and_decode_alike(autoencoder: AutoencoderKL) -> None:
-    from training.channels import keep_meaning, more_latents
+    from training.channels import keep_meaning
 
-    def places(model: AutoencoderKL) -> torch.Tensor:
-        return model.encode(pictures).latent_dist.mean.movedim(1, -1).flatten(0, 2)
-
-    wider, pictures = more_latents(autoencoder, NEW), torch.rand(40, 3, 32, 32) * 2 - 1
-    old = places(autoencoder)
-    mixed = torch.randn(NEW, NEW)  # training may have turned the latents in any way
-    wider.quant_conv.weight[:NEW] = torch.einsum("ij,jkhw->ikhw", mixed, wider.quant_conv.weight[:NEW])
-    wider.quant_conv.bias[:NEW] = mixed @ wider.quant_conv.bias[:NEW]
-    before = wider.decode(wider.encode(pictures).latent_dist.mean).sample
-    assert keep_meaning(wider, old, places(wider), detail_scale=0.5) == pytest.approx(1.0, abs=1e-4)
-    turned = places(wider)
-    torch.testing.assert_close(turned[:, :OLD], old, atol=1e-3, rtol=1e-3)
+    before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
+    old = places(autoencoder) @ torch.randn(NEW, OLD)
+    assert keep_meaning(autoencoder, old, places(autoencoder), detail_scale=0.5) == pytest.approx(1.0, abs=1e-4)
+    turned = places(autoencoder)
+    torch.testing.assert_close(turned[:, :OLD], old, atol=1e-2, rtol=1e-2)
     torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), 0.25 * torch.eye(NEW - OLD), atol=1e-2, rtol=0)
-    torch.testing.assert_close(wider.decode(wider.encode(pictures).latent_dist.mean).sample, before, atol=1e-3, rtol=0)
+    after = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""More latent channels for an autoencoder and a UNet that are trained already.
+"""Other latents, and more of them, for a UNet that is trained already.
 
 The first channels go on meaning what they meant, so that the base does not start anew. Does not know what is trained.
 """
@@ -11,35 +11,6 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 MEANING = "means.sha256"  # beside an autoencoder: whose latents its first channels are
-NEW_LOG_VARIANCE = -8.0  # of the posterior of a channel that was not there
-
-
-@torch.no_grad()
-def more_latents(autoencoder: AutoencoderKL, channels: int) -> AutoencoderKL:
-    """A copy with that many latent channels that decodes every picture as before: the new channels count for nothing yet."""
-    old = autoencoder.config.latent_channels
-    wider = AutoencoderKL.from_config({**autoencoder.config, "latent_channels": channels})
-    kept = [*range(old), *range(channels, channels + old)]  # means, then log variances
-    added = [i for i in range(2 * channels) if i not in kept]
-    state, narrow = wider.state_dict(), autoencoder.state_dict()
-    for name, value in narrow.items():
-        if state[name].shape == value.shape:
-            state[name].copy_(value)
-    out, quant, post = (state[f"{name}.weight"] for name in ("encoder.conv_out", "quant_conv", "post_quant_conv"))
-    out[kept] = narrow["encoder.conv_out.weight"]
-    state["encoder.conv_out.bias"][kept] = narrow["encoder.conv_out.bias"]
-    quant.copy_(torch.eye(2 * channels)[:, :, None, None])
-    quant[torch.tensor(kept)[:, None], kept] = narrow["quant_conv.weight"]
-    bias = state["quant_conv.bias"].zero_()
-    bias[kept] = narrow["quant_conv.bias"]
-    new_variances = [i for i in added if i >= channels]
-    quant[new_variances] = 0
-    bias[new_variances] = NEW_LOG_VARIANCE
-    post.copy_(torch.eye(channels)[:, :, None, None])
-    post[:old, :old] = narrow["post_quant_conv.weight"]
-    state["post_quant_conv.bias"].zero_()[:old] = narrow["post_quant_conv.bias"]
-    state["decoder.conv_in.weight"].zero_()[:, :old] = narrow["decoder.conv_in.weight"]
-    return wider
 
 
 @torch.no_grad()
