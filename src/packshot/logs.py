@@ -26,7 +26,8 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(self.format(record), file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self.format(record)}\n")  # at once: several processes may share it
+            sys.stderr.flush()
         except OSError:  # nobody reads it any more
             self.handleError(record)
 
