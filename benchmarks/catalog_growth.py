@@ -100,6 +100,8 @@ def _registrations(bank: AdapterBank, categories: list[Category], repeat: int) -
         with held(bank, replace(next(turn), name=f"new_{next(numbers)}")):
             pass
 
+    elsewhere = torch.zeros(ELSEWHERE)
+
     def average() -> float:
         total = 0.0
         for _ in range(repeat):
@@ -107,7 +109,6 @@ def _registrations(bank: AdapterBank, categories: list[Category], repeat: int) -
             total += seconds(register, 1)
         return total / repeat
 
-    elsewhere = torch.zeros(ELSEWHERE)
     return average
 
 
