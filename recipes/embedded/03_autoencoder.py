@@ -1,4 +1,4 @@
-"""Makes the autoencoder of the bundled base: 128 x 128 pictures to 16 x 16 latents of 48 channels and back.
+"""Makes the autoencoder of the bundled base: 128 x 128 pictures to 16 x 16 latents of 32 channels and back.
 
 The encoder is not trained: it is written down as the principal components of the training pictures' patches. The decoder
 learns, first on random 64 x 64 crops at a steady learning rate for as long as it may (renders join as they arrive), then,
@@ -19,14 +19,13 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
-from training.channels import MEANING, keep_meaning, weights_digest
+from training.channels import MEANING, keep_meaning, linear_prediction, take_decoder, weights_digest
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
 from training.principal import write_principal_encoder
 from training.run import Run, autocast
 from training.settings import PACKAGED, grocery_folder, section, work_folder
 
 REREAD_S = 120.0
-NUM_OF_A_KIND = 600  # photos, and renders, that the encoder is made from
 
 
 def main() -> None:
@@ -36,7 +35,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="limit of the crop phase (or of the finish) in steps")
     parser.add_argument("--finish-minutes", type=float, help="anneal on whole pictures for so long, then export")
     parser.add_argument("--export", action="store_true", help="no training: export and report the checkpoint as it is")
-    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged decoder")
+    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged decoder, keep what latents mean")
+    parser.add_argument("--decoder", type=Path, help="begin with the decoder of this folder's autoencoder instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings, seed = section("autoencoder"), section("seed")
@@ -44,10 +44,13 @@ def main() -> None:
 
     torch.set_flush_denormal(True)
     packaged, autoencoder, pool = None, build(settings), Pool(settings)
-    write_principal_encoder(autoencoder, to_tensor(np.stack(pool.some(np.random.default_rng(seed)))))
+    some = pool.some(np.random.default_rng(seed))
+    write_principal_encoder(autoencoder, to_tensor(np.stack(some)))
     if arguments.warm_start:
         packaged = AutoencoderKL.from_pretrained(PACKAGED / "vae", torch_dtype=torch.float32)
-        take_decoder(autoencoder, packaged)
+    if start := arguments.decoder or (arguments.warm_start and PACKAGED / "vae"):
+        other = AutoencoderKL.from_pretrained(start, torch_dtype=torch.float32)
+        take_decoder(autoencoder, other, linear_prediction(encoded(autoencoder, some), encoded(other, some)))
     learning = [*autoencoder.decoder.parameters(), *autoencoder.post_quant_conv.parameters()]
     optimizer = torch.optim.AdamW(learning, settings["learning_rate"], weight_decay=1e-4, foreach=True)
     folder = work_folder() / "autoencoder"
@@ -66,7 +69,7 @@ def main() -> None:
         train(autoencoder, optimizer, run, pool, settings, seed, finishing)
     write_check(autoencoder, pool, folder)
     if arguments.export or (finishing and not run.interrupted):
-        export(autoencoder, packaged, pool, folder, settings)
+        export(autoencoder, packaged, pool, folder)
 
 
 def build(settings: dict) -> AutoencoderKL:
@@ -76,24 +79,15 @@ def build(settings: dict) -> AutoencoderKL:
         block_out_channels=channels, down_block_types=["DownEncoderBlock2D"] * len(channels),
         up_block_types=["UpDecoderBlock2D"] * len(channels), layers_per_block=1, scaling_factor=1.0, sample_size=128,
         latent_channels=settings["latent_channels"], norm_num_groups=settings["norm_num_groups"],
-        mid_block_add_attention=False, force_upcast=False,
+        mid_block_add_attention=False, force_upcast=True,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def take_decoder(autoencoder: AutoencoderKL, packaged: AutoencoderKL) -> None:
-    """The weights of the packaged decoder, but for a first convolution that reads other channels."""
-    own = autoencoder.decoder.state_dict()
-    for name, value in packaged.decoder.state_dict().items():
-        if own[name].shape == value.shape:
-            own[name].copy_(value)
 
 
 class Pool:
     """All training pictures in memory: photos at 256 pixels, renders at 128, re-read while they arrive."""
 
     def __init__(self, settings: dict) -> None:
-        self.share, self.floor = settings["render_share"], settings["render_floor"]
+        self.share, self.floor, self.settings = settings["render_share"], settings["render_floor"], settings
         photos = read_photos(grocery_folder())
         self.photos = [load_rgb(photo.path) for photo in photos if photo.split == "train"]
         self.held_out_photos = [load_rgb(photo.path, 128) for photo in photos if photo.split == "held-out"]
@@ -113,9 +107,11 @@ class Pool:
         return self.renders if render.split == "train" else self.held_out_renders
 
     def some(self, generator: np.random.Generator) -> list[np.ndarray]:
-        """Photos and renders to train on, each at 128 pixels, as many of each kind where there are enough."""
-        kinds = (self.renders, [_crop_photo(photo, generator, 128) for photo in self.photos])
-        return [kind[i] for kind in kinds for i in generator.permutation(len(kind))[:NUM_OF_A_KIND]]
+        """Photos and renders to train on, at 128 pixels, mixed for the encoder."""
+        count, share = self.settings["encoder_pictures"], self.settings["encoder_render_share"]
+        photos = [_crop_photo(photo, generator, 128) for photo in self.photos]
+        return [kind[i] for kind, part in ((self.renders, share), (photos, 1 - share))
+                for i in generator.permutation(len(kind))[: round(count * part)]]  # fmt: skip
 
     def batch(self, generator: np.random.Generator, size: int, count: int) -> torch.Tensor:
         """(count, 3, size, size) in -1..1: crops at 64, whole pictures at 128, half of them mirrored."""
@@ -225,14 +221,12 @@ def write_check(autoencoder: AutoencoderKL, pool: Pool, folder: Path, per_kind: 
 
 
 @torch.no_grad()
-def export(
-    autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path, settings: dict
-) -> None:
+def export(autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path) -> None:
     """Standardises the latents, or keeps the meaning of the packaged ones, and saves the diffusers folder `vae`."""
     corpus = [*pool.renders[:1500], *(_crop_photo(photo, np.random.default_rng(0), 128) for photo in pool.photos[::2])]
     latents = encoded(autoencoder, corpus)
     if packaged:
-        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents, settings["detail_scale"])
+        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents)
         (folder / MEANING).write_text(weights_digest(PACKAGED / "vae"))
         print(f"the first channels have {kept:.1%} of what the packaged latents have")
     else:

@@ -70,21 +70,36 @@ def test_turned_latents_mean_what_the_old_ones_did_and_decode_alike(autoencoder:
 
     before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
     old = places(autoencoder) @ torch.randn(NEW, OLD)
-    assert keep_meaning(autoencoder, old, places(autoencoder), detail_scale=0.5) == pytest.approx(1.0, abs=1e-4)
+    assert keep_meaning(autoencoder, old, places(autoencoder)) == pytest.approx(1.0, abs=1e-4)
     turned = places(autoencoder)
     torch.testing.assert_close(turned[:, :OLD], old, atol=1e-2, rtol=1e-2)
-    torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), 0.25 * torch.eye(NEW - OLD), atol=1e-2, rtol=0)
+    torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), torch.eye(NEW - OLD), atol=1e-2, rtol=0)
     after = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
     torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
 
 
 @torch.no_grad()
-def test_a_wider_denoiser_predicts_as_before_and_nothing_of_the_new_channels(tmp_path: Path) -> None:
+def test_a_decoder_of_other_latents_is_taken_as_what_they_predict(autoencoder: AutoencoderKL) -> None:
+    from training.channels import linear_prediction, take_decoder
+    from training.principal import write_principal_encoder
+
+    autoencoder.post_quant_conv.bias.zero_()
+    before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
+    wider = AutoencoderKL.from_config({**autoencoder.config, "latent_channels": 14}).eval()
+    write_principal_encoder(wider, pictures())
+    take_decoder(wider, autoencoder, linear_prediction(places(wider), places(autoencoder)))
+    after = wider.decode(wider.encode(pictures()).latent_dist.mean).sample
+    torch.testing.assert_close(after, before, atol=2e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_a_wider_denoiser_predicts_as_before_where_the_new_channels_are_empty(tmp_path: Path) -> None:
     from training.channels import more_channels
 
     unet = UNet2DConditionModel.from_pretrained(save_pipeline(tmp_path / "base") / "unet").eval()
     wider = more_channels(unet, NEW).eval()
-    latents, states = torch.randn(2, NEW, 8, 8), torch.randn(2, 5, unet.config.cross_attention_dim)
+    latents = torch.cat([torch.randn(2, OLD, 8, 8), torch.zeros(2, NEW - OLD, 8, 8)], 1)
+    states = torch.randn(2, 5, unet.config.cross_attention_dim)
     predicted = wider(latents, 7, states).sample
     torch.testing.assert_close(predicted[:, :OLD], unet(latents[:, :OLD], 7, states).sample)
     assert not predicted[:, OLD:].any()

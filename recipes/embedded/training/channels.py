@@ -14,12 +14,12 @@ MEANING = "means.sha256"  # beside an autoencoder: whose latents its first chann
 
 
 @torch.no_grad()
-def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor, detail_scale: float) -> float:
+def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor) -> float:
     """Turn the latent space so that its first channels are what they were, without changing what is decoded.
 
     They become the least-squares prediction of the ``old`` latents (count, old channels) from the ``new`` ones
     (count, channels) of the same places; the others become uncorrelated with them and among each other, of mean 0 and
-    deviation ``detail_scale``. The variance of the posterior becomes its mean, a constant.
+    deviation 1. The variance of the posterior becomes its mean, a constant.
 
     Returns:
         The share of the old latents' variance that the first channels have.
@@ -28,11 +28,11 @@ def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor, detail_sc
     mean, target = new.mean(0), old.mean(0)
     centred = new - mean
     covariance = centred.T @ centred / len(new)
-    predict = torch.linalg.solve(covariance, centred.T @ (old - target) / len(new)).T
+    predict = linear_prediction(new, old)
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.sqrt() @ vectors.T
     others = torch.linalg.svd(predict @ root, full_matrices=True).Vh[old.shape[1] :]
-    turn = torch.cat([predict, detail_scale * torch.linalg.solve(root, others.T).T])
+    turn = torch.cat([predict, torch.linalg.solve(root, others.T).T])
     shift = torch.cat([target, target.new_zeros(len(turn) - len(target))])
     channels = len(turn)
     back, quant, post = torch.linalg.inv(turn), autoencoder.quant_conv, autoencoder.post_quant_conv
@@ -49,16 +49,37 @@ def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor, detail_sc
     return 1 - (missed / (old - target).square().sum()).item()
 
 
+def linear_prediction(known: Tensor, wanted: Tensor) -> Tensor:
+    """Least-squares matrix (wanted channels, known channels) between the deviations of both (count, channels) from their means."""
+    known, wanted = known - known.mean(0), wanted - wanted.mean(0)
+    return torch.linalg.lstsq(known, wanted).solution.T
+
+
+@torch.no_grad()
+def take_decoder(autoencoder: AutoencoderKL, other: AutoencoderKL, predict: Tensor) -> None:
+    """Make the decoder that of ``other``, fed with what ``predict`` (other's channels, own channels) says of its latents.
+
+    Both have latents of mean 0. At the border of a picture the other's bias is a little wrong.
+    """
+    state, weight, bias = other.decoder.state_dict(), other.post_quant_conv.weight[:, :, 0, 0], other.post_quant_conv.bias
+    first = state["conv_in.weight"]
+    state["conv_in.weight"] = torch.einsum("onhw,nk->okhw", first, weight @ predict)
+    state["conv_in.bias"] = state["conv_in.bias"] + torch.einsum("onhw,n->o", first, bias)
+    autoencoder.decoder.load_state_dict(state)
+    autoencoder.post_quant_conv.weight.copy_(torch.eye(predict.shape[1])[:, :, None, None])
+    autoencoder.post_quant_conv.bias.zero_()
+
+
 @torch.no_grad()
 def more_channels(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """A copy for that many latent channels: of the new ones it sees nothing and predicts nothing yet."""
+    """A copy for that many latent channels, of which it predicts no velocity yet where they are new."""
     old = unet.config.in_channels
     wider = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels, "out_channels": channels})
     state, narrow = wider.state_dict(), unet.state_dict()
     for name, value in narrow.items():
         if state[name].shape == value.shape:
             state[name].copy_(value)
-    state["conv_in.weight"].zero_()[:, :old] = narrow["conv_in.weight"]
+    state["conv_in.weight"][:, :old] = narrow["conv_in.weight"]
     for name in ("conv_out.weight", "conv_out.bias"):
         state[name].zero_()[:old] = narrow[name]
     return wider
