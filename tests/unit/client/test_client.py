@@ -275,7 +275,7 @@ def test_a_server_that_does_not_answer_as_it_should_is_reported(monkeypatch, ans
 def test_both_clients_have_the_same_documented_methods():
     names = {name for name, _ in inspect.getmembers(Client) if not name.startswith("_")}
     assert names == {name for name, _ in inspect.getmembers(AsyncClient) if not name.startswith("_")}
-    assert {name for name in vars(Methods) if not name.startswith("_")} | {"carry_out", "close"} == names
+    assert {name for name in dir(Methods) if not name.startswith("_")} | {"carry_out", "close"} == names
     assert all(inspect.getdoc(getattr(Methods, name)) for name in names - {"carry_out", "close"})
 
 
