@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="limit of the crop phase (or of the finish) in steps")
     parser.add_argument("--finish-minutes", type=float, help="anneal on whole pictures for so long, then export")
     parser.add_argument("--export", action="store_true", help="no training: export and report the checkpoint as it is")
-    parser.add_argument("--warm-start", action="store_true", help="begin with the packaged decoder, keep what latents mean")
+    parser.add_argument(
+        "--warm-start", action="store_true", help="begin with the packaged decoder, keep what latents mean"
+    )
     parser.add_argument("--decoder", type=Path, help="begin with the decoder of this folder's autoencoder instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

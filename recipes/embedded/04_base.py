@@ -27,7 +27,7 @@ from torch.nn import functional
 from training.channels import MEANING, more_channels, weights_digest
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
-from training.run import Run, autocast, load_ema, new_ema, update_ema
+from training.run import Run, autocast, load_ema, memory_format, new_ema, update_ema
 from training.settings import PACKAGED, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -60,8 +60,11 @@ def main() -> None:
             packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
             if name == "unet" and packaged.config.in_channels < latents.shape[2]:
                 packaged = more_channels(packaged, latents.shape[2])
+                for parameter in packaged.conv_out.parameters():
+                    parameter.data.neg_()  # where noise prevails, the latents are the velocity with its sign changed
             module.load_state_dict(packaged.state_dict())
 
+    modules["unet"].to(memory_format=memory_format())
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, settings["learning_rate"], betas=(0.9, 0.99),
                                   weight_decay=settings["weight_decay"], foreach=True)  # fmt: skip
@@ -77,6 +80,7 @@ def main() -> None:
         trainer.train(optimizer, ema, run, folder)
     if arguments.export or not run.interrupted:
         load_ema(modules, ema)
+        modules["unet"].to(memory_format=torch.contiguous_format)
         pipeline = trainer.pipeline()
         pipeline.save_pretrained(work / "base", safe_serialization=True)
         save_tokenizer(tokenizer, work / "base/tokenizer")
@@ -193,9 +197,10 @@ class Trainer:
         run.save()
 
     def loss(self, chosen: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """Min-SNR weighted mean squared error (Hang et al. 2023), timesteps stratified over the batch.
+        """Min-SNR weighted mean squared error of the velocity (Hang et al. 2023), timesteps stratified over the batch.
 
-        For velocity the weight does not fall with the signal: the noisiest steps decide what a picture shows, and where.
+        The latents are what the network predicts (Li and He 2025): the error of the velocity that follows from them is
+        SNR + 1 times theirs. The noisiest steps have weight too, since they decide what a picture shows, and where.
         """
         count, total = len(chosen), self.noise.config.num_train_timesteps
         latents = torch.from_numpy(self.latents[chosen, generator.integers(2, size=count)]).float()
@@ -210,12 +215,8 @@ class Trainer:
             predicted = self.modules["unet"](noisy, timesteps, states).sample.float()
         signal = self.noise.alphas_cumprod[timesteps]
         snr = signal / (1 - signal)
-        if self.noise.config.prediction_type == "v_prediction":
-            target, worth = self.noise.get_velocity(latents, noise, timesteps), snr + 1
-        else:
-            target, worth = noise, snr
-        error = functional.mse_loss(predicted, target, reduction="none").mean(dim=(1, 2, 3))
-        return (error * worth.clamp(max=self.settings["min_snr"]) / worth).mean()
+        error = functional.mse_loss(predicted, latents, reduction="none").mean(dim=(1, 2, 3))
+        return (error * (snr + 1).clamp(max=self.settings["min_snr"])).mean()
 
     def caption(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         """Token ids of one of the picture's captions, or of the empty prompt."""

@@ -61,7 +61,11 @@ def take_decoder(autoencoder: AutoencoderKL, other: AutoencoderKL, predict: Tens
 
     Both have latents of mean 0. At the border of a picture the other's bias is a little wrong.
     """
-    state, weight, bias = other.decoder.state_dict(), other.post_quant_conv.weight[:, :, 0, 0], other.post_quant_conv.bias
+    state, weight, bias = (
+        other.decoder.state_dict(),
+        other.post_quant_conv.weight[:, :, 0, 0],
+        other.post_quant_conv.bias,
+    )
     first = state["conv_in.weight"]
     state["conv_in.weight"] = torch.einsum("onhw,nk->okhw", first, weight @ predict)
     state["conv_in.bias"] = state["conv_in.bias"] + torch.einsum("onhw,n->o", first, bias)

@@ -14,7 +14,7 @@ from packshot.diffusion.components import known_to
 from packshot.diffusion.protocols import Sampler
 from packshot.domain.errors import BaseModelRefused, InvalidInput, SchedulerRefused
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 _SAMPLERS: dict[str, tuple[Any, dict[str, object]]] = {
     "ddim": (DDIMScheduler, {}),
     "euler": (EulerDiscreteScheduler, {}),
@@ -47,20 +47,24 @@ class VariancePreserving:
         return signal * latents + deviation * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The noise, or the velocity (Salimans and Ho 2022) where the base predicts that."""
+        """The noise; or the velocity (Salimans and Ho 2022), or the latents, where the base predicts those."""
         if self._prediction_type == "epsilon":
             return noise
+        if self._prediction_type == "sample":
+            return latents
         signal, deviation = self._signal_and_deviation(timesteps)
         return signal * noise - deviation * latents
 
     def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
-        """min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for velocity (Hang et al. 2023); ones for gamma 0."""
+        """min(SNR, gamma), / SNR for epsilon, / (SNR + 1) for velocity (Hang et al. 2023); ones for gamma 0."""
         if gamma == 0:
             return torch.ones(len(timesteps), device=self._device)
         alphas = self._alphas_cumprod[timesteps]
         snr = alphas / (1 - alphas)
         if self._prediction_type == "epsilon":
             return (gamma / snr).clamp(max=1.0)
+        if self._prediction_type == "sample":
+            return snr.clamp(max=gamma)
         return snr.clamp(max=gamma) / (snr + 1)
 
     def estimate(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
@@ -68,6 +72,8 @@ class VariancePreserving:
         signal, deviation = self._signal_and_deviation(timesteps)
         if self._prediction_type == "epsilon":
             return (noisy - deviation * prediction) / signal
+        if self._prediction_type == "sample":
+            return prediction
         return signal * noisy - deviation * prediction
 
     def new_sampler(self, inference_steps: int, scheduler: str) -> Sampler:

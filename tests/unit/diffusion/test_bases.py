@@ -161,8 +161,8 @@ def test_weights_that_lack_a_tensor_are_refused_instead_of_filled_at_random(fold
 
 
 def test_a_prediction_type_that_is_not_supported_is_refused(tmp_path: Path) -> None:
-    folder = save_pipeline(tmp_path / "base", prediction_type="sample")
-    with pytest.raises(BaseModelRefused, match="'sample'"), bases().borrow(bases().describe(str(folder))):
+    folder = save_pipeline(tmp_path / "base", prediction_type="flow_prediction")
+    with pytest.raises(BaseModelRefused, match="'flow_prediction'"), bases().borrow(bases().describe(str(folder))):
         pass
 
 

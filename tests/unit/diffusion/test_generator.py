@@ -227,3 +227,35 @@ def test_pictures_equal_those_of_the_diffusers_pipeline(
     ).images[0]
     (ours,) = generate(studio, [prompt], replace(SAMPLING, num_images=1), fine_tune)
     assert np.abs(pixels(ours) - np.round(expected * 255)).max() <= 1
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmsolver++"])
+def test_bases_that_predict_something_else_make_the_pictures_of_the_diffusers_pipeline(
+    prediction_type: str, scheduler: str, tmp_path: Path
+) -> None:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+
+    kinds: dict[str, Any] = {
+        "ddim": DDIMScheduler,
+        "euler": EulerDiscreteScheduler,
+        "dpmsolver++": DPMSolverMultistepScheduler,
+    }
+    studio = Studio(save_pipeline(tmp_path / "base", prediction_type=prediction_type))
+    with without_progress_bars():
+        pipeline: Any = StableDiffusionPipeline.from_pretrained(studio.folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = kinds[scheduler].from_config(pipeline.scheduler.config)
+    sampling = replace(SAMPLING, num_images=1, scheduler=scheduler)
+    expected = pipeline(
+        "an apple on a table",
+        latents=torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(sampling.seed))[None],
+        num_inference_steps=sampling.inference_steps,
+        guidance_scale=sampling.guidance_scale,
+        output_type="np",
+    ).images[0]
+    (ours,) = generate(studio, ["an apple on a table"], sampling)
+    assert np.abs(pixels(ours) - np.round(expected * 255)).max() <= 1

@@ -130,8 +130,10 @@ def plain_losses(plain: Plain, of: TrainingTask, class_pngs: list[bytes], step: 
         latents = (posterior.mean + posterior.std * draw[number]).detach() * plain.vae.config.scaling_factor
         time, eps = times[number : number + 1], noise[number : number + 1]
         noisy = plain.schedule.add_noise(latents, eps, time)
-        velocity = plain.schedule.config.prediction_type == "v_prediction"
-        goal = plain.schedule.get_velocity(latents, eps, time) if velocity else eps
+        kind = plain.schedule.config.prediction_type
+        goal = {"epsilon": eps, "v_prediction": plain.schedule.get_velocity(latents, eps, time), "sample": latents}[
+            kind
+        ]
         dropped = number < size and drop[number] < config.caption_dropout
         prompt = "" if dropped else prompts[number]
         error = (plain.unet(noisy, time, plain.embeddings[prompt]).sample - goal) ** 2
@@ -145,7 +147,8 @@ def plain_losses(plain: Plain, of: TrainingTask, class_pngs: list[bytes], step: 
             cells = cells.flip(-1) if mirrored else cells
         alpha = plain.schedule.alphas_cumprod[time]
         snr = alpha / (1 - alpha)
-        weight = torch.minimum(snr, torch.tensor(config.snr_gamma)) / (snr + 1 if velocity else snr)
+        weight = torch.minimum(snr, torch.tensor(config.snr_gamma))
+        weight = weight / {"epsilon": snr, "v_prediction": snr + 1, "sample": 1}[kind]
         losses.append(((error * cells).sum() / (4 * cells.sum()) * weight).squeeze())
     instance, prior = torch.stack(losses[:size]).mean(), torch.stack(losses[size:]).mean()
     return instance + config.prior_weight * prior, instance, prior
@@ -157,6 +160,7 @@ def plain_losses(plain: Plain, of: TrainingTask, class_pngs: list[bytes], step: 
         (Method.LORA, 1, "epsilon"),
         (Method.LORA, 3, "epsilon"),
         (Method.FULL, 1, "v_prediction"),
+        (Method.LORA, 2, "sample"),
         (Method.FULL, 3, "epsilon"),
     ],
 )

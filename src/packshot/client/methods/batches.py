@@ -11,10 +11,7 @@ from packshot.domain.templates import Template
 from packshot.domain.variables import Value
 from packshot.services.estimates import Estimate
 from packshot.services.manifests import ManifestLine
-from packshot.web.schemas import (
-    BatchJob,
-    Page,
-)
+from packshot.web.schemas import BatchJob, Page
 
 _line = TypeAdapter(ManifestLine)
 

@@ -11,11 +11,7 @@ from packshot.domain.models import AliasEvent, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
 from packshot.services.catalog import CategorySummary
 from packshot.services.models import Lineage
-from packshot.web.schemas import (
-    Alias,
-    Page,
-    References,
-)
+from packshot.web.schemas import Alias, Page, References
 
 
 class CatalogMethods:

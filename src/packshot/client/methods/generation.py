@@ -9,10 +9,7 @@ from packshot.client.methods.arguments import NO_VARIABLES, read_files
 from packshot.domain.generation import ANY_CATEGORY
 from packshot.domain.variables import Value
 from packshot.services.estimates import Estimate
-from packshot.web.schemas import (
-    GenerationJob,
-    Page,
-)
+from packshot.web.schemas import GenerationJob, Page
 
 Edges = tuple[float, float, float, float]  # left, top, right and bottom of a box, as shares of the picture
 Setting = str | int | float | bytes | Path

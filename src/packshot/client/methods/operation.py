@@ -10,9 +10,7 @@ from packshot.services.models import RegisteredBase
 from packshot.services.usage import UsageReport
 from packshot.services.webhooks import WebhookInfo
 from packshot.web.job_states import JobState
-from packshot.web.schemas import (
-    Page,
-)
+from packshot.web.schemas import Page
 
 
 class OperationMethods:

@@ -6,12 +6,7 @@ from packshot.client.flows import Flow, Method, call, collect, exchange, wait, w
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import EMBEDDED_BASE
 from packshot.services.estimates import Estimate
-from packshot.web.schemas import (
-    EvaluationJob,
-    Page,
-    ReadEvaluation,
-    Training,
-)
+from packshot.web.schemas import EvaluationJob, Page, ReadEvaluation, Training
 
 
 class TrainingMethods:
