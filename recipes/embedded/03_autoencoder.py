@@ -71,7 +71,7 @@ def main() -> None:
         train(autoencoder, optimizer, run, pool, settings, seed, finishing)
     write_check(autoencoder, pool, folder)
     if arguments.export or (finishing and not run.interrupted):
-        export(autoencoder, packaged, pool, folder)
+        export(autoencoder, packaged, pool, folder, settings)
 
 
 def build(settings: dict) -> AutoencoderKL:
@@ -223,12 +223,14 @@ def write_check(autoencoder: AutoencoderKL, pool: Pool, folder: Path, per_kind: 
 
 
 @torch.no_grad()
-def export(autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path) -> None:
+def export(
+    autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path, settings: dict
+) -> None:
     """Standardises the latents, or keeps the meaning of the packaged ones, and saves the diffusers folder `vae`."""
     corpus = [*pool.renders[:1500], *(_crop_photo(photo, np.random.default_rng(0), 128) for photo in pool.photos[::2])]
     latents = encoded(autoencoder, corpus)
     if packaged:
-        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents)
+        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents, settings["detail_scale"])
         (folder / MEANING).write_text(weights_digest(PACKAGED / "vae"))
         print(f"the first channels have {kept:.1%} of what the packaged latents have")
     else:

@@ -23,7 +23,6 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor
 from rich.progress import Progress, track
 from safetensors.torch import load_file
-from torch.nn import functional
 from training.channels import MEANING, more_channels, weights_digest
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
@@ -31,6 +30,8 @@ from training.run import Run, autocast, load_ema, memory_format, new_ema, update
 from training.settings import PACKAGED, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+PREDICTION_TYPE = "sample"  # the latents themselves
 
 
 def main() -> None:
@@ -58,10 +59,8 @@ def main() -> None:
     if arguments.warm_start:
         for name, module in modules.items():
             packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
-            if name == "unet" and packaged.config.in_channels < latents.shape[2]:
-                packaged = more_channels(packaged, latents.shape[2])
-                for parameter in packaged.conv_out.parameters():
-                    parameter.data.neg_()  # where noise prevails, the latents are the velocity with its sign changed
+            if name == "unet":
+                packaged = for_these_latents(packaged, latents.shape[2])
             module.load_state_dict(packaged.state_dict())
 
     modules["unet"].to(memory_format=memory_format())
@@ -107,6 +106,18 @@ def same(packaged: Path, own: Path) -> bool:
         return (own.parent / MEANING).read_text() == weights_digest(packaged)
     one, other = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (packaged, own))
     return one.keys() == other.keys() and all(torch.equal(one[key].half(), other[key].half()) for key in one)
+
+
+@torch.no_grad()
+def for_these_latents(packaged: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """The packaged denoiser for that many latents, and predicting them: where noise prevails they are minus the velocity."""
+    if packaged.config.in_channels < channels:
+        packaged = more_channels(packaged, channels)
+    scheduler = json.loads((PACKAGED / "scheduler/scheduler_config.json").read_text())
+    if scheduler["prediction_type"] == "v_prediction":
+        for parameter in packaged.conv_out.parameters():
+            parameter.neg_()
+    return packaged
 
 
 def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -160,7 +171,9 @@ class Trainer:
         self.modules, self.tokenizer, self.autoencoder = modules, tokenizer, autoencoder
         self.corpus, self.latents, self.settings, self.seed = corpus, latents, settings, seed
         self.noise = DDPMScheduler(beta_start=settings["beta_start"], beta_end=settings["beta_end"],
-                                   beta_schedule="scaled_linear", prediction_type=settings["prediction_type"])  # fmt: skip
+                                   beta_schedule="scaled_linear", prediction_type=PREDICTION_TYPE)  # fmt: skip
+        variances = torch.from_numpy(latents[::8].astype(np.float32)).transpose(0, 2).flatten(1).var(1)
+        self.channel_weights = variances[:, None, None] ** -settings["whitening"]
         self.indices = corpus.indices("train")
         self.weights = sampling_weights(corpus, self.indices, settings["photo_share"])
         self.token_ids = [torch.tensor(self.tokenize(row["captions"])) for row in corpus.rows]
@@ -201,6 +214,7 @@ class Trainer:
 
         The latents are what the network predicts (Li and He 2025): the error of the velocity that follows from them is
         SNR + 1 times theirs. The noisiest steps have weight too, since they decide what a picture shows, and where.
+        Channels that vary little are weighted up (``whitening``), or nobody would learn them.
         """
         count, total = len(chosen), self.noise.config.num_train_timesteps
         latents = torch.from_numpy(self.latents[chosen, generator.integers(2, size=count)]).float()
@@ -215,7 +229,7 @@ class Trainer:
             predicted = self.modules["unet"](noisy, timesteps, states).sample.float()
         signal = self.noise.alphas_cumprod[timesteps]
         snr = signal / (1 - signal)
-        error = functional.mse_loss(predicted, latents, reduction="none").mean(dim=(1, 2, 3))
+        error = ((predicted - latents).square() * self.channel_weights).mean(dim=(1, 2, 3))
         return (error * (snr + 1).clamp(max=self.settings["min_snr"])).mean()
 
     def caption(self, index: int, generator: np.random.Generator) -> torch.Tensor:
@@ -245,7 +259,7 @@ class Trainer:
         """The base as diffusers knows it, with DPM-Solver++ (Lu et al. 2022)."""
         scheduler = DPMSolverMultistepScheduler(
             beta_start=self.settings["beta_start"], beta_end=self.settings["beta_end"], beta_schedule="scaled_linear",
-            prediction_type=self.settings["prediction_type"], timestep_spacing="trailing",
+            prediction_type=PREDICTION_TYPE, timestep_spacing="trailing",
         )  # fmt: skip
         return StableDiffusionPipeline(
             vae=self.autoencoder, text_encoder=self.modules["text_encoder"], tokenizer=self.tokenizer,

@@ -70,10 +70,10 @@ def test_turned_latents_mean_what_the_old_ones_did_and_decode_alike(autoencoder:
 
     before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
     old = places(autoencoder) @ torch.randn(NEW, OLD)
-    assert keep_meaning(autoencoder, old, places(autoencoder)) == pytest.approx(1.0, abs=1e-4)
+    assert keep_meaning(autoencoder, old, places(autoencoder), detail_scale=0.5) == pytest.approx(1.0, abs=1e-4)
     turned = places(autoencoder)
     torch.testing.assert_close(turned[:, :OLD], old, atol=1e-2, rtol=1e-2)
-    torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), torch.eye(NEW - OLD), atol=1e-2, rtol=0)
+    torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), 0.25 * torch.eye(NEW - OLD), atol=1e-2, rtol=0)
     after = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
     torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
 

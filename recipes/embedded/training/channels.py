@@ -14,12 +14,12 @@ MEANING = "means.sha256"  # beside an autoencoder: whose latents its first chann
 
 
 @torch.no_grad()
-def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor) -> float:
+def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor, detail_scale: float) -> float:
     """Turn the latent space so that its first channels are what they were, without changing what is decoded.
 
     They become the least-squares prediction of the ``old`` latents (count, old channels) from the ``new`` ones
     (count, channels) of the same places; the others become uncorrelated with them and among each other, of mean 0 and
-    deviation 1. The variance of the posterior becomes its mean, a constant.
+    deviation ``detail_scale``. The variance of the posterior becomes its mean, a constant.
 
     Returns:
         The share of the old latents' variance that the first channels have.
@@ -32,7 +32,7 @@ def keep_meaning(autoencoder: AutoencoderKL, old: Tensor, new: Tensor) -> float:
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.sqrt() @ vectors.T
     others = torch.linalg.svd(predict @ root, full_matrices=True).Vh[old.shape[1] :]
-    turn = torch.cat([predict, torch.linalg.solve(root, others.T).T])
+    turn = torch.cat([predict, detail_scale * torch.linalg.solve(root, others.T).T])
     shift = torch.cat([target, target.new_zeros(len(turn) - len(target))])
     channels = len(turn)
     back, quant, post = torch.linalg.inv(turn), autoencoder.quant_conv, autoencoder.post_quant_conv
