@@ -167,6 +167,7 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
             pictures = pool.batch(generator, size, count)
             with torch.no_grad():
                 latents = autoencoder.encode(pictures).latent_dist.sample()
+                latents += noise_levels(latents, generator, settings["latent_noise"]) * torch.randn_like(latents)
             with autocast():
                 decoded = autoencoder.decode(latents).sample.float()
             pyramid = pyramid_distance(decoded, pictures, settings["pyramid_levels"])
@@ -181,6 +182,12 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
                 text = f"step {run.step} L1 {logged['pyramid']:.4f} {logged['psnr']:.2f} dB {len(pool.renders)} renders"
                 bars.update(bar, completed=run.progress, description=text)
     run.save()
+
+
+def noise_levels(latents: torch.Tensor, generator: np.random.Generator, most: float) -> torch.Tensor:
+    """None for half of the pictures, up to ``most`` for the others: a denoiser's latents are never quite right."""
+    levels = generator.uniform(0, most, len(latents)) * (generator.random(len(latents)) < 0.5)
+    return torch.from_numpy(levels).float()[:, None, None, None]
 
 
 def pyramid_distance(one: torch.Tensor, other: torch.Tensor, levels: int) -> torch.Tensor:
