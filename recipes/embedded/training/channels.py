@@ -76,7 +76,7 @@ def take_decoder(autoencoder: AutoencoderKL, other: AutoencoderKL, predict: Tens
 
 @torch.no_grad()
 def more_channels(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """A copy for that many latent channels, of which it predicts no velocity yet where they are new."""
+    """A copy for that many latent channels, of which it predicts nothing yet where they are new."""
     old = unet.config.in_channels
     wider = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels, "out_channels": channels})
     state, narrow = wider.state_dict(), unet.state_dict()
