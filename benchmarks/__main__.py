@@ -20,6 +20,7 @@ BENCHMARKS = {
     12: "methods",
     13: "real_size",
     14: "composition",
+    15: "presets",
 }
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = Path("out") / "benchmarks"

@@ -62,11 +62,11 @@ def _scored_rows(setting: Setting) -> list[Row]:
             fine_tune = trained(space, category, base, config)
             seconds = time.perf_counter() - start
             if name != "warm-up":
-                rows += _measured(space, fine_tune, suite, name, config, seconds, bare=not rows)
+                rows += measured(space, fine_tune, suite, name, config, seconds, bare=not rows)
     return rows
 
 
-def _measured(
+def measured(
     space: Workspace,
     fine_tune: FineTune,
     suite: Suite,

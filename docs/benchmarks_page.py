@@ -11,6 +11,7 @@ ratio says how many times better than the peer, and is reported only where the o
 table. Run one again with `python -m benchmarks NUMBER`; `--quick` takes fewer rounds and keeps its result apart. *Extrapolated* figures
 are called so. How the engine mixes categories is explained in [the page on the engine](engine.md).
 """
+_PAGES = {"methods": "methods.md", "presets": "methods.md"}
 _PLOTS = {"mixed_batch": ("../images/mixed-batch.png", "Time of a mixed batch beside its peers")}
 
 
@@ -25,6 +26,8 @@ def benchmarks_page(folder: Path = RESULTS) -> str:
 def _section(number: int, document: dict[str, Any]) -> list[str]:
     machine = document["machine"]
     lines = [f"## {number}. {document['name'].replace('_', ' ').capitalize()}", ""]
+    if document["name"] in _PAGES:
+        return [*lines, f"On [a page of its own]({_PAGES[document['name']]}).", ""]
     lines += [
         f"`{document['command']}`, {document['date']}, {machine['processor']}, {machine['threads']} of "
         f"{machine['cores']} cores, torch {machine['torch']}.",

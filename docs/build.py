@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import click
 import typer.main
 from benchmarks_page import benchmarks_page
+from methods_page import methods_page
 from transcripts import same, transcribed
 
 from packshot.bootstrap import create_workspace
@@ -115,6 +116,7 @@ def main() -> None:
         REFERENCE / "openapi.json": api(),
         REFERENCE / "problems.md": problems(),
         GUIDE / "benchmarks.md": benchmarks_page(),
+        GUIDE / "methods.md": methods_page(),
         **{GUIDE / name: transcribed((GUIDE / name).read_text(encoding="utf-8")) for name in TRANSCRIPTS},
     }
     stale = [path for path, text in pages.items() if not _same(path, text)]

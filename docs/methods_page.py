@@ -1,11 +1,12 @@
-"""The page on methods and families, from the result file of ``python -m benchmarks 12``. Measures nothing."""
+"""The page on methods, families and presets, from what ``python -m benchmarks 12`` and ``15`` found. Measures nothing."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "12-methods.json"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SCORED = "stable-diffusion"
+_KNOWN = ("bare base", "real photos")
 _COLUMNS = ("fidelity", "adherence", "drift", "diversity", "nearest category", "steps", "training", "weights")
 _ABOUT = """\
 Every method works with every family. Which one to take is a question of what counts: likeness, obedience to the prompt,
@@ -20,39 +21,55 @@ how much else of the base changes, time, and disk.
 """
 
 
+Figures = dict[str, dict[str, float]]
+
+
 def methods_page() -> str:
     """The page."""
-    document = json.loads(RESULT.read_text(encoding="utf-8"))
-    figures: dict[str, dict[str, dict[str, float]]] = {}
+    families, measured = _read("12-methods.json")
+    presets, chosen = _read("15-presets.json")
+    scored = families.pop(SCORED)
+    methods = {name: each for name, each in scored.items() if name not in _KNOWN}
+    merits = {name: _merit(each, scored) for name, each in methods.items()}
+    return "\n".join([
+        "# Methods and families", "", "<!-- Written by docs/build.py from benchmarks/results. -->", "", _ABOUT,
+        "## Stable Diffusion, measured", "",
+        f"On the bundled base, one category (`produce/apple/honeycrisp`), the defaults of each method, {measured}. One "
+        "category and one seed: small differences mean nothing.", "",
+        *_table("method", scored), "", _advice(methods, merits), "",
+        "## Presets, measured", "",
+        f"The default method with each preset, the same category, {chosen}. `best` is a training that chooses its steps.", "",
+        *_table("preset", presets[SCORED]), "",
+        "## The other families", "",
+        "Runs, not scored: tiny pipelines of random weights, which show that a pair trains, saves and makes a picture.", "",
+        f"| family | {' | '.join(methods)} |",
+        "|---|" + "---|" * len(methods),
+        *(f"| {family} | {' | '.join('runs' if each[name]['runs'] == 1 else 'fails' for name in methods)} |"
+          for family, each in families.items()),
+        "",
+    ])  # fmt: skip
+
+
+def _read(name: str) -> tuple[dict[str, Figures], str]:
+    """Figures by family and method, and how they were measured."""
+    document = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    found: dict[str, Figures] = {}
     for row in document["rows"]:
         family, method, figure = row["label"].split(" / ")
-        figures.setdefault(family, {}).setdefault(method, {})[figure] = row["value"]
-    scored = figures.pop(SCORED)
-    known = {name: scored.pop(name) for name in ("bare base", "real photos")}
-    merits = {name: _merit(each, known) for name, each in scored.items()}
+        found.setdefault(family, {}).setdefault(method, {})[figure] = row["value"]
     machine = document["machine"]
-    lines = ["# Methods and families", "", "<!-- Written by docs/build.py from benchmarks/results/12-methods.json. -->"]
-    lines += ["", _ABOUT, "## Stable Diffusion, measured", ""]
-    lines += [
-        f"On the bundled base, one category (`produce/apple/honeycrisp`), the defaults of each method, {document['date']}, "
-        f"{machine['processor']}, {machine['threads']} threads (`{document['command']}`). One category and one seed: "
-        "small differences mean nothing."
+    return found, f"{document['date']}, {machine['processor']}, {machine['threads']} threads (`{document['command']}`)"
+
+
+def _table(heading: str, scored: Figures) -> list[str]:
+    """A row for each, the most merit first, and what bare base and real photos have."""
+    merits = {name: _merit(each, scored) for name, each in scored.items() if name not in _KNOWN}
+    return [
+        f"| {heading} | {' | '.join(_COLUMNS)} | merit |",
+        "|---|" + "---|" * (len(_COLUMNS) + 1),
+        *(_line(name, scored[name], f"{merits[name]:.2f}") for name in sorted(merits, key=lambda name: -merits[name])),
+        *(_line(name, scored[name], "") for name in _KNOWN),
     ]
-    lines += ["", f"| method | {' | '.join(_COLUMNS)} | merit |", "|---|" + "---|" * (len(_COLUMNS) + 1)]
-    for name in sorted(scored, key=lambda name: -merits[name]):
-        lines.append(_line(name, scored[name], f"{merits[name]:.2f}"))
-    lines += [_line(name, each, "") for name, each in known.items()]
-    lines += ["", _advice(scored, merits), "", "## The other families", ""]
-    lines += [
-        "Runs, not scored: tiny pipelines of random weights, which show that a pair trains, saves and makes a picture.",
-        "",
-        f"| family | {' | '.join(scored)} |",
-        "|---|" + "---|" * len(scored),
-    ]
-    for family, methods in figures.items():
-        cells = ["runs" if methods[name]["runs"] == 1 else "fails" for name in scored]
-        lines.append(f"| {family} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
 
 
 def _merit(method: Mapping[str, float], known: Mapping[str, Mapping[str, float]]) -> float:
@@ -65,7 +82,7 @@ def _line(name: str, figures: Mapping[str, float], merit: str) -> str:
     units = {"training": " s", "weights": " MB", "steps": ""}
     cells: list[str] = []
     for column in _COLUMNS:
-        value = figures.get(column)
+        value = figures.get("steps kept", figures.get(column)) if column == "steps" else figures.get(column)
         if value is None:
             cells.append("")
         elif column in units:

@@ -32,9 +32,16 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ]
     rows += [{"label": f"flux / {name} / runs", "value": float(name != "wild")} for name in methods]
     machine = {"processor": "a processor", "threads": 2}
-    result = tmp_path / "12-methods.json"
-    result.write_text(json.dumps({"command": "measured so", "date": "2026-01-01", "machine": machine, "rows": rows}))
-    monkeypatch.setattr(methods_page, "RESULT", result)
+    presets = {**known, "draft": figures(steps=100), "best": figures(**{"steps": 400, "steps kept": 250})}
+    of_presets = [
+        {"label": f"stable-diffusion / {name} / {figure}", "value": value}
+        for name, each in presets.items()
+        for figure, value in each.items()
+    ]
+    for name, found in (("12-methods.json", rows), ("15-presets.json", of_presets)):
+        document = {"command": "measured so", "date": "2026-01-01", "machine": machine, "rows": found}
+        (tmp_path / name).write_text(json.dumps(document))
+    monkeypatch.setattr(methods_page, "RESULTS", tmp_path)
     return methods_page.methods_page()
 
 
@@ -52,3 +59,10 @@ def test_methods_stand_in_the_order_of_their_merit_above_what_they_are_compared_
 
 def test_what_fails_on_a_family_is_shown(page: str) -> None:
     assert "| flux | runs | runs | runs | fails |" in page
+
+
+def test_presets_have_a_table_of_their_own_with_the_steps_that_were_kept(page: str) -> None:
+    table = page.split("## Presets, measured")[1].splitlines()
+    best = next(line for line in table if line.startswith("| best |"))
+    assert best.split(" | ")[6] == "250"
+    assert any(line.startswith("| draft |") for line in table)
