@@ -1,10 +1,11 @@
-"""Makes the autoencoder of the bundled base: 128 x 128 pictures to 16 x 16 latents of 32 channels and back.
+"""Makes the autoencoder of the bundled base, in two parts: 128 x 128 pictures to 16 x 16 latents and back.
 
-The encoder is not trained: it is written down as the principal components of the training pictures' patches. The decoder
-learns, first on random 64 x 64 crops at a steady learning rate for as long as it may (renders join as they arrive), then,
-with `--finish-minutes`, on whole pictures while the rate falls to zero. Latents are standard and scaling_factor is 1
-(Stable Diffusion pipelines know no shift_factor). `--warm-start` begins with the packaged decoder and turns the latents at
-the end, so that the first ones mean to the packaged base what they meant. Does not know captions, classes, or that base.
+`core` trains an encoder and a decoder of 16 latents, which decide what a picture shows. `details` puts more latents beside
+them, which say what the core's pictures miss: the encoder stays as it is, so a base for the core's latents goes on being one,
+and the decoder learns to read both, and to do without details that are wrong. Each learns on random 64 x 64 crops at a
+steady rate for as long as it may (renders join as they arrive), then, with `--finish-minutes`, on whole pictures while the
+rate falls to zero. Core latents are standard and scaling_factor is 1 (Stable Diffusion pipelines know no shift_factor).
+Does not know captions, classes, or the diffusion model.
 """
 
 import argparse
@@ -19,43 +20,43 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
-from training.channels import MEANING, keep_meaning, linear_prediction, take_decoder, weights_digest
+from training.channels import MEANING, weights_digest
+from training.details import with_details
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
-from training.principal import write_principal_encoder
 from training.run import Run, autocast
-from training.settings import PACKAGED, grocery_folder, section, work_folder
+from training.settings import grocery_folder, section, work_folder
 
 REREAD_S = 120.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["core", "details"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, help="limit of the crop phase, over all sessions")
     parser.add_argument("--steps", type=int, help="limit of the crop phase (or of the finish) in steps")
     parser.add_argument("--finish-minutes", type=float, help="anneal on whole pictures for so long, then export")
     parser.add_argument("--export", action="store_true", help="no training: export and report the checkpoint as it is")
-    parser.add_argument(
-        "--warm-start", action="store_true", help="begin with the packaged decoder, keep what latents mean"
-    )
-    parser.add_argument("--decoder", type=Path, help="begin with the decoder of this folder's autoencoder instead")
+    parser.add_argument("--core", type=Path, help="for details: the folder of the core autoencoder, if another one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings, seed = section("autoencoder"), section("seed")
     torch.manual_seed(seed)
 
     torch.set_flush_denormal(True)
-    packaged, autoencoder, pool = None, build(settings), Pool(settings)
-    some = pool.some(np.random.default_rng(seed))
-    write_principal_encoder(autoencoder, to_tensor(np.stack(some)))
-    if arguments.warm_start:
-        packaged = AutoencoderKL.from_pretrained(PACKAGED / "vae", torch_dtype=torch.float32)
-    if start := arguments.decoder or (arguments.warm_start and PACKAGED / "vae"):
-        other = AutoencoderKL.from_pretrained(start, torch_dtype=torch.float32)
-        take_decoder(autoencoder, other, linear_prediction(encoded(autoencoder, some), encoded(other, some)))
-    learning = [*autoencoder.decoder.parameters(), *autoencoder.post_quant_conv.parameters()]
+    pool, details = Pool(settings), arguments.part == "details"
+    folder = work_folder() / ("autoencoder" if details else "core")
+    if details:
+        core = arguments.core or work_folder() / "core/vae"
+        autoencoder = beside(core, pool, settings, seed)
+        autoencoder.encoder.requires_grad_(False)
+        autoencoder.quant_conv.requires_grad_(False)
+        folder.mkdir(exist_ok=True)
+        (folder / MEANING).write_text(weights_digest(core))
+    else:
+        autoencoder = build(settings)
+    learning = [each for each in autoencoder.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(learning, settings["learning_rate"], weight_decay=1e-4, foreach=True)
-    folder = work_folder() / "autoencoder"
     run = Run(folder, checkpoint_minutes=settings["checkpoint_minutes"])
     run.resume({"autoencoder": autoencoder}, optimizer)
     finishing = arguments.finish_minutes is not None
@@ -71,7 +72,17 @@ def main() -> None:
         train(autoencoder, optimizer, run, pool, settings, seed, finishing)
     write_check(autoencoder, pool, folder)
     if arguments.export or (finishing and not run.interrupted):
-        export(autoencoder, packaged, pool, folder, settings)
+        if not details:
+            standardise(autoencoder, encoded(autoencoder, pool.many()))
+        autoencoder.save_pretrained(folder / "vae", safe_serialization=True)
+        print(f"saved {folder / 'vae'}; look at {folder / 'sheet.png'}")
+
+
+def beside(core: Path, pool: "Pool", settings: dict, seed: int) -> AutoencoderKL:
+    """The core autoencoder with details, which its encoder reads and its decoder has yet to learn."""
+    first = AutoencoderKL.from_pretrained(core, torch_dtype=torch.float32)
+    pictures = to_tensor(np.stack(pool.some(np.random.default_rng(seed))))
+    return with_details(first, pictures, settings["details"], settings["detail_deviation"])
 
 
 def build(settings: dict) -> AutoencoderKL:
@@ -80,7 +91,7 @@ def build(settings: dict) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=channels, down_block_types=["DownEncoderBlock2D"] * len(channels),
         up_block_types=["UpDecoderBlock2D"] * len(channels), layers_per_block=1, scaling_factor=1.0, sample_size=128,
-        latent_channels=settings["latent_channels"], norm_num_groups=settings["norm_num_groups"],
+        latent_channels=settings["core_latents"], norm_num_groups=settings["norm_num_groups"],
         mid_block_add_attention=False, force_upcast=True,
     )  # fmt: skip
 
@@ -109,11 +120,15 @@ class Pool:
         return self.renders if render.split == "train" else self.held_out_renders
 
     def some(self, generator: np.random.Generator) -> list[np.ndarray]:
-        """Photos and renders to train on, at 128 pixels, mixed for the encoder."""
-        count, share = self.settings["encoder_pictures"], self.settings["encoder_render_share"]
+        """Photos and renders to train on, at 128 pixels, mixed as details are found in them."""
+        count, share = self.settings["detail_pictures"], self.settings["detail_render_share"]
         photos = [_crop_photo(photo, generator, 128) for photo in self.photos]
         return [kind[i] for kind, part in ((self.renders, share), (photos, 1 - share))
                 for i in generator.permutation(len(kind))[: round(count * part)]]  # fmt: skip
+
+    def many(self) -> list[np.ndarray]:
+        """Pictures to measure latents on."""
+        return [*self.renders[:1500], *(_crop_photo(each, np.random.default_rng(0), 128) for each in self.photos[::2])]
 
     def batch(self, generator: np.random.Generator, size: int, count: int) -> torch.Tensor:
         """(count, 3, size, size) in -1..1: crops at 64, whole pictures at 128, half of them mirrored."""
@@ -165,29 +180,34 @@ def train(autoencoder: AutoencoderKL, optimizer: torch.optim.Optimizer, run: Run
             for group in optimizer.param_groups:
                 group["lr"] = settings["learning_rate"] * warm * fall
             pictures = pool.batch(generator, size, count)
-            with torch.no_grad():
-                latents = autoencoder.encode(pictures).latent_dist.sample()
-                latents += noise_levels(latents, generator, settings["latent_noise"]) * torch.randn_like(latents)
             with autocast():
-                decoded = autoencoder.decode(latents).sample.float()
+                posterior = autoencoder.encode(pictures).latent_dist
+                decoded = autoencoder.decode(disturbed(posterior.sample(), generator, settings)).sample.float()
+            mean, logvar = posterior.mean.float(), posterior.logvar.float()
+            kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
             pyramid = pyramid_distance(decoded, pictures, settings["pyramid_levels"])
             errors = (decoded - pictures).square().mean(dim=(1, 2, 3))
+            loss = pyramid + settings["log_mse_weight"] * errors.log().mean() + settings["kl_weight"] * kl
             optimizer.zero_grad()
-            (pyramid + settings["log_mse_weight"] * errors.log().mean()).backward()
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
             optimizer.step()
             psnr = -10 * (errors.detach() / 4).log10().mean().item()
-            logged = run.advance({"pyramid": pyramid.item(), "psnr": psnr})
+            logged = run.advance({"pyramid": pyramid.item(), "kl": kl.item(), "psnr": psnr})
             if logged:
                 text = f"step {run.step} L1 {logged['pyramid']:.4f} {logged['psnr']:.2f} dB {len(pool.renders)} renders"
                 bars.update(bar, completed=run.progress, description=text)
     run.save()
 
 
-def noise_levels(latents: torch.Tensor, generator: np.random.Generator, most: float) -> torch.Tensor:
-    """None for half of the pictures, up to ``most`` for the others: a denoiser's latents are never quite right."""
-    levels = generator.uniform(0, most, len(latents)) * (generator.random(len(latents)) < 0.5)
-    return torch.from_numpy(levels).float()[:, None, None, None]
+def disturbed(latents: torch.Tensor, generator: np.random.Generator, settings: dict) -> torch.Tensor:
+    """Latents as a denoiser might give them, in half of the steps: details too small by any factor, and noise on them."""
+    core, details = latents.split([settings["core_latents"], latents.shape[1] - settings["core_latents"]], 1)
+    if generator.random() < 0.5:
+        kept, noise = generator.random(2)
+        deviation = noise * settings["detail_noise"] * settings["detail_deviation"]
+        details = kept * details + deviation * torch.randn_like(details)
+    return torch.cat([core, details], 1)
 
 
 def pyramid_distance(one: torch.Tensor, other: torch.Tensor, levels: int) -> torch.Tensor:
@@ -227,25 +247,6 @@ def write_check(autoencoder: AutoencoderKL, pool: Pool, folder: Path, per_kind: 
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
     write_sheet(folder / "sheet.png", rows)
     print(figures, folder / "sheet.png", flush=True)
-
-
-@torch.no_grad()
-def export(
-    autoencoder: AutoencoderKL, packaged: AutoencoderKL | None, pool: Pool, folder: Path, settings: dict
-) -> None:
-    """Standardises the latents, or keeps the meaning of the packaged ones, and saves the diffusers folder `vae`."""
-    corpus = [*pool.renders[:1500], *(_crop_photo(photo, np.random.default_rng(0), 128) for photo in pool.photos[::2])]
-    latents = encoded(autoencoder, corpus)
-    if packaged:
-        kept = keep_meaning(autoencoder, encoded(packaged, corpus), latents, settings["detail_scale"])
-        (folder / MEANING).write_text(weights_digest(PACKAGED / "vae"))
-        print(f"the first channels have {kept:.1%} of what the packaged latents have")
-    else:
-        standardise(autoencoder, latents)
-    again = encoded(autoencoder, corpus[:256])
-    autoencoder.save_pretrained(folder / "vae", safe_serialization=True)
-    print(f"latents were {latents.mean():.3f} ± {latents.std(0).mean():.3f}, now {again.mean():.3f} ± "
-          f"{again.std(0).mean():.3f}; saved {folder / 'vae'}")  # fmt: skip
 
 
 @torch.no_grad()

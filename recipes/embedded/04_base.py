@@ -31,7 +31,8 @@ from training.settings import PACKAGED, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-PREDICTION_TYPE = "sample"  # the latents themselves
+PREDICTION_TYPE = "v_prediction"
+EXAMPLES = 384  # that a denoiser for fewer latents is fitted on
 
 
 def main() -> None:
@@ -56,11 +57,12 @@ def main() -> None:
     autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder/vae").eval()
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
+    trainer = Trainer(modules, tokenizer, autoencoder, corpus, latents, settings, seed)
     if arguments.warm_start:
         for name, module in modules.items():
             packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
-            if name == "unet":
-                packaged = for_these_latents(packaged, latents.shape[2])
+            if name == "unet" and (fewer := packaged.config.in_channels) < latents.shape[2]:
+                packaged = more_channels(packaged, latents.shape[2], trainer.examples(EXAMPLES, fewer))
             module.load_state_dict(packaged.state_dict())
 
     modules["unet"].to(memory_format=memory_format())
@@ -74,7 +76,6 @@ def main() -> None:
     print({name: f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M" for name, module in modules.items()},
           f"from step {run.step}, {run.spent_s / 60:.1f} min spent", flush=True)  # fmt: skip
 
-    trainer = Trainer(modules, tokenizer, autoencoder, corpus, latents, settings, seed)
     if not arguments.export:
         trainer.train(optimizer, ema, run, folder)
     if arguments.export or not run.interrupted:
@@ -108,18 +109,6 @@ def same(packaged: Path, own: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key].half(), other[key].half()) for key in one)
 
 
-@torch.no_grad()
-def for_these_latents(packaged: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """The packaged denoiser for that many latents, and predicting them: where noise prevails they are minus the velocity."""
-    if packaged.config.in_channels < channels:
-        packaged = more_channels(packaged, channels)
-    scheduler = json.loads((PACKAGED / "scheduler/scheduler_config.json").read_text())
-    if scheduler["prediction_type"] == "v_prediction":
-        for parameter in packaged.conv_out.parameters():
-            parameter.neg_()
-    return packaged
-
-
 def build_text_encoder(settings: dict, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     width = settings["text_hidden"]
     return CLIPTextModel(CLIPTextConfig(
@@ -135,7 +124,7 @@ def build_unet(settings: dict, channels: int) -> UNet2DConditionModel:
     unet = UNet2DConditionModel(
         sample_size=16, in_channels=channels, out_channels=channels, block_out_channels=settings["unet_channels"],
         layers_per_block=settings["unet_layers"], norm_num_groups=settings["unet_groups"],
-        attention_head_dim=settings["unet_heads"], cross_attention_dim=settings["text_hidden"],
+        attention_head_dim=settings["unet_heads"], time_embedding_dim=settings["unet_times"], cross_attention_dim=settings["text_hidden"],
         down_block_types=["CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in attention],
         up_block_types=["CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(attention)],
     )  # fmt: skip
@@ -212,25 +201,36 @@ class Trainer:
     def loss(self, chosen: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
         """Min-SNR weighted mean squared error of the velocity (Hang et al. 2023), timesteps stratified over the batch.
 
-        The latents are what the network predicts (Li and He 2025): the error of the velocity that follows from them is
-        SNR + 1 times theirs. The noisiest steps have weight too, since they decide what a picture shows, and where.
-        Channels that vary little are weighted up (``whitening``), or nobody would learn them.
+        The weight does not fall with the signal: the noisiest steps decide what a picture shows, and where. Channels that
+        vary little are weighted up (``whitening``), or nobody would learn them.
         """
+        latents, noise, timesteps, ids = self.samples(chosen, generator)
+        with autocast():
+            states = self.modules["text_encoder"](ids)[0]
+            predicted = self.modules["unet"](self.noise.add_noise(latents, noise, timesteps), timesteps, states).sample
+        wrong = (predicted.float() - self.noise.get_velocity(latents, noise, timesteps)).square()
+        signal = self.noise.alphas_cumprod[timesteps]
+        worth = 1 / (1 - signal)  # SNR + 1
+        error = (wrong * self.channel_weights).mean(dim=(1, 2, 3))
+        return (error * worth.clamp(max=self.settings["min_snr"]) / worth).mean()
+
+    def samples(self, chosen: np.ndarray, generator: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Latents, noise, time steps and token ids."""
         count, total = len(chosen), self.noise.config.num_train_timesteps
         latents = torch.from_numpy(self.latents[chosen, generator.integers(2, size=count)]).float()
         ids = torch.stack([self.caption(index, generator) for index in chosen])
         timesteps = torch.from_numpy(
             ((generator.permutation(count) + generator.random(count)) / count * total).astype(int)
         )
-        noise = torch.randn_like(latents)
-        noisy = self.noise.add_noise(latents, noise, timesteps)
-        with autocast():
-            states = self.modules["text_encoder"](ids)[0]
-            predicted = self.modules["unet"](noisy, timesteps, states).sample.float()
-        signal = self.noise.alphas_cumprod[timesteps]
-        snr = signal / (1 - signal)
-        error = ((predicted - latents).square() * self.channel_weights).mean(dim=(1, 2, 3))
-        return (error * (snr + 1).clamp(max=self.settings["min_snr"])).mean()
+        return latents, torch.randn_like(latents), timesteps, ids
+
+    @torch.no_grad()
+    def examples(self, count: int, channels: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What a denoiser for the first latents is called with: noisy latents, time steps, encoded prompts."""
+        generator = np.random.default_rng(self.seed)
+        latents, noise, timesteps, ids = self.samples(generator.choice(self.indices, count), generator)
+        noisy = self.noise.add_noise(latents, noise, timesteps)[:, :channels]
+        return noisy, timesteps, self.modules["text_encoder"](ids)[0]
 
     def caption(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         """Token ids of one of the picture's captions, or of the empty prompt."""

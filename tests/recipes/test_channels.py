@@ -1,15 +1,14 @@
-"""An encoder of principal components, latents turned to an older meaning, and a denoiser for more of them."""
+"""An encoder of principal components, an autoencoder with more latents beside its own, and a denoiser for them."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from fixtures_pipelines import save_pipeline
 from torch.nn import functional
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
-OLD, NEW = 4, 10
+OLD, NEW, DETAILS = 4, 10, 6
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +35,26 @@ def pictures() -> torch.Tensor:
     return smooth + 0.1 * torch.rand(smooth.shape, generator=torch.Generator().manual_seed(2))
 
 
-def places(model: AutoencoderKL) -> torch.Tensor:
-    return model.encode(pictures()).latent_dist.mean.movedim(1, -1).flatten(0, 2)
+def rows(images: torch.Tensor) -> torch.Tensor:
+    """(places, channels)"""
+    return images.movedim(1, -1).flatten(0, 2).double()
+
+
+@pytest.fixture
+def first() -> AutoencoderKL:
+    """One that knows nothing: what it misses is nearly the whole picture."""
+    return AutoencoderKL(
+        block_out_channels=(16, 32, 64), down_block_types=["DownEncoderBlock2D"] * 3, layers_per_block=1,
+        up_block_types=["UpDecoderBlock2D"] * 3, latent_channels=OLD, norm_num_groups=4, mid_block_add_attention=False,
+    ).eval()  # fmt: skip
 
 
 @torch.no_grad()
 def test_latents_are_the_principal_components_of_patches(autoencoder: AutoencoderKL) -> None:
-    latents = places(autoencoder).double()
+    latents = rows(autoencoder.encode(pictures()).latent_dist.mean)
     torch.testing.assert_close(latents.mean(0), torch.zeros(NEW).double(), atol=0.02, rtol=0)
     torch.testing.assert_close(latents.T.cov(), torch.eye(NEW).double(), atol=0.05, rtol=0)
-    patches = functional.pixel_unshuffle(pictures(), 4).movedim(1, -1).flatten(0, 2).double()
+    patches = rows(functional.pixel_unshuffle(pictures(), 4))
     patches -= patches.mean(0)
     least = torch.linalg.eigvalsh(patches.T.cov())[:-NEW].sum()
     left = patches - latents @ torch.linalg.lstsq(latents, patches).solution
@@ -65,41 +74,67 @@ def test_latents_that_do_not_fit_the_last_block_are_refused() -> None:
 
 
 @torch.no_grad()
-def test_turned_latents_mean_what_the_old_ones_did_and_decode_alike(autoencoder: AutoencoderKL) -> None:
-    from training.channels import keep_meaning
+def test_details_say_what_the_first_latents_miss_and_leave_those_alone(first: AutoencoderKL) -> None:
+    from training.details import with_details
 
-    before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
-    old = places(autoencoder) @ torch.randn(NEW, OLD)
-    assert keep_meaning(autoencoder, old, places(autoencoder), detail_scale=0.5) == pytest.approx(1.0, abs=1e-4)
-    turned = places(autoencoder)
-    torch.testing.assert_close(turned[:, :OLD], old, atol=1e-2, rtol=1e-2)
-    torch.testing.assert_close(turned[:, OLD:].T.cov(correction=0), 0.25 * torch.eye(NEW - OLD), atol=1e-2, rtol=0)
-    after = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
-    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
+    both = with_details(first, pictures(), DETAILS, deviation=0.5).eval()
+    mean = first.encode(pictures()).latent_dist.mean
+    latents, decoded = both.encode(pictures()).latent_dist.mean, first.decode(mean).sample
+    torch.testing.assert_close(latents[:, :OLD], mean)
+    torch.testing.assert_close(both.decode(latents).sample, decoded)
+    details = rows(latents)[:, OLD:]
+    torch.testing.assert_close(details.mean(0), torch.zeros(DETAILS).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(details.std(0), torch.full((DETAILS,), 0.5).double(), atol=1e-3, rtol=0)
+    shared = torch.cat([rows(mean), details], 1).T.corrcoef()[:OLD, OLD:]
+    assert shared.abs().max() < 1e-3
+    weight = both.quant_conv.weight[OLD : OLD + DETAILS, 2 * OLD :, 0, 0].double()
+    told = rows(details_of(both, pictures()) - details_of(both, decoded)) @ weight.T
+    missed = rows(functional.pixel_unshuffle(pictures() - decoded, 4))
+    left = missed - told @ torch.linalg.lstsq(told, missed).solution
+    least = torch.linalg.eigvalsh(missed.T @ missed)[:-DETAILS].sum()
+    assert least <= left.square().sum() <= 1.2 * least
+
+
+def details_of(both: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
+    """What the encoder's last convolution says of the details, before the first latents' share is taken off."""
+    found: list[torch.Tensor] = []
+    with both.encoder.conv_out.register_forward_hook(lambda *called: found.append(called[2])):
+        both.encode(images)
+    return found[0][:, 2 * OLD :]
 
 
 @torch.no_grad()
-def test_a_decoder_of_other_latents_is_taken_as_what_they_predict(autoencoder: AutoencoderKL) -> None:
-    from training.channels import linear_prediction, take_decoder
-    from training.principal import write_principal_encoder
+def test_two_autoencoders_side_by_side_decode_to_their_sum(first: AutoencoderKL) -> None:
+    from training.details import side_by_side
 
-    autoencoder.post_quant_conv.bias.zero_()
-    before = autoencoder.decode(autoencoder.encode(pictures()).latent_dist.mean).sample
-    wider = AutoencoderKL.from_config({**autoencoder.config, "latent_channels": 14}).eval()
-    write_principal_encoder(wider, pictures())
-    take_decoder(wider, autoencoder, linear_prediction(places(wider), places(autoencoder)))
-    after = wider.decode(wider.encode(pictures()).latent_dist.mean).sample
-    torch.testing.assert_close(after, before, atol=2e-2, rtol=0)
+    second = AutoencoderKL.from_config({**first.config, "block_out_channels": (8, 16, 32), "norm_num_groups": 2,
+                                        "latent_channels": 3}).eval()  # fmt: skip
+    posteriors = [each.encode(pictures()).latent_dist for each in (first, second)]
+    both = side_by_side(first, second)
+    posterior = both.encode(pictures()).latent_dist
+    for part in ("mean", "logvar"):
+        torch.testing.assert_close(getattr(posterior, part), torch.cat([getattr(each, part) for each in posteriors], 1))
+    total = sum(each.decode(own.mean).sample for each, own in zip((first, second), posteriors, strict=True))
+    torch.testing.assert_close(both.decode(posterior.mean).sample, total)
 
 
 @torch.no_grad()
-def test_a_wider_denoiser_predicts_as_before_where_the_new_channels_are_empty(tmp_path: Path) -> None:
+def test_a_denoiser_for_more_latents_predicts_nearly_as_before_and_passes_the_new_ones_on() -> None:
     from training.channels import more_channels
 
-    unet = UNet2DConditionModel.from_pretrained(save_pipeline(tmp_path / "base") / "unet").eval()
-    wider = more_channels(unet, NEW).eval()
-    latents = torch.cat([torch.randn(2, OLD, 8, 8), torch.zeros(2, NEW - OLD, 8, 8)], 1)
-    states = torch.randn(2, 5, unet.config.cross_attention_dim)
-    predicted = wider(latents, 7, states).sample
-    torch.testing.assert_close(predicted[:, :OLD], unet(latents[:, :OLD], 7, states).sample)
-    assert not predicted[:, OLD:].any()
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=OLD, out_channels=OLD, block_out_channels=(24, 32, 64), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), norm_num_groups=8,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=16,
+        attention_head_dim=2,
+    ).eval()  # fmt: skip
+    noisy, timesteps, states = torch.randn(256, OLD, 8, 8), torch.randint(1000, (256,)), torch.randn(256, 5, 16)
+    wider = more_channels(unet, OLD + 6, (noisy[:192], timesteps[:192], states[:192])).eval()
+    held_out = noisy[192:], timesteps[192:], states[192:]
+    details = torch.randn(64, 6, 8, 8)
+    predicted = wider(torch.cat([held_out[0], details], 1), *held_out[1:]).sample
+    wanted = unet(*held_out).sample
+    assert (predicted[:, :OLD] - wanted).square().mean() / wanted.var() < 0.1
+    assert torch.stack([predicted[:, OLD:].flatten(), details.flatten()]).corrcoef()[0, 1] > 0.98
+    with pytest.raises(ValueError, match="9 new latents do not pass through 8 new channels"):
+        more_channels(unet, OLD + 9, held_out)

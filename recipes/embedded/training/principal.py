@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-CONSTANT = 50.0  # beside latents of deviation 1: a group's norm then hardly depends on the picture
+CONSTANT = 500.0  # beside latents of deviation 1 to 10: a group's norm then hardly depends on the picture
 LOG_VARIANCE = -8.0  # of the posterior
 
 
