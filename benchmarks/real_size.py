@@ -1,10 +1,10 @@
 """Benchmark 13: LoRA steps of a UNet of Stable Diffusion 1.5's real size at 512 pixels, beside the reference recipe.
 
 Random weights from the published configuration, one picture a step, no prior preservation, 2 threads; bfloat16 where the
-processor multiplies it, else 32-bit floats, since others only emulate it (docs/log.md: not one run of it ended). Both
+processor multiplies it, else 32-bit floats, since others only emulate it (docs/log.md: a short run did not end in time). Both
 take the same number of steps, each in a process of its own, so that the peak of its memory is its own: that of the
-whole process, from loading to the last step. Both read the same files; the recipe keeps its frozen parts in bfloat16,
-as its published script does, and encodes pixels and prompt in every step.
+whole process, from loading to the last step. Both read the same files; the recipe keeps its frozen parts in the same
+floats, as its published script does, and encodes pixels and prompt in every step.
 """
 
 import dataclasses

@@ -18,6 +18,8 @@ how much else of the base changes, time, and disk.
 - *nearest category*: share of pictures that are nearer to this product than to the other categories of its class.
 - *merit*: the share of the way from the bare base's fidelity to that of real photos, times the share of adherence that
   is kept, times 1 - drift.
+
+Seconds of the two tables are of different runs, with other work beside each: compare them within a table.
 """
 
 

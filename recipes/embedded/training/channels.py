@@ -42,7 +42,8 @@ def more_channels(unet: UNet2DConditionModel, channels: int, examples: Examples)
     if width - narrow < channels - old:
         raise ValueError(f"{channels - old} new latents do not pass through {width - narrow} new channels")
     wider = UNet2DConditionModel.from_config({
-        **{key: value for key, value in config.items() if key != "_use_default_values"}, "in_channels": channels, "out_channels": channels, "block_out_channels": [width, width, *deeper],
+        **{key: value for key, value in config.items() if key != "_use_default_values"},  # those would win
+        "in_channels": channels, "out_channels": channels, "block_out_channels": [width, width, *deeper],
         "time_embedding_dim": config.time_embedding_dim or 4 * narrow,
     })  # fmt: skip
     new = wider.state_dict()
@@ -52,7 +53,7 @@ def more_channels(unet: UNet2DConditionModel, channels: int, examples: Examples)
     wider.time_embedding.linear_1.weight.copy_(_same_times(unet, wider))
     _project_while_halving(unet, wider)
     _pass_on(wider, old, narrow)
-    _fit(unet, wider, old, examples)
+    _fit(unet, wider, examples)
     return wider
 
 
@@ -110,7 +111,7 @@ def _pass_on(wider: UNet2DConditionModel, old: int, narrow: int) -> None:
     wider.conv_out.bias[latents] = -_LIFT / (1 + math.exp(-_LIFT))
 
 
-def _fit(unet: UNet2DConditionModel, wider: UNet2DConditionModel, old: int, examples: Examples) -> None:
+def _fit(unet: UNet2DConditionModel, wider: UNet2DConditionModel, examples: Examples) -> None:
     """Fit norms, and first convolutions of ResNets that read what was projected, to what the old ones give."""
     modules, others = dict(unet.named_modules()), dict(wider.named_modules())
     refitted = (PROJECTING, TAKING_BACK)
