@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from training.channels import MEANING, more_channels, weights_digest
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
-from training.run import Run, autocast, load_ema, memory_format, new_ema, update_ema
+from training.run import CHECKPOINT, Run, autocast, load_ema, memory_format, new_ema, update_ema
 from training.settings import PACKAGED, section, work_folder
 from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -58,7 +58,7 @@ def main() -> None:
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
     trainer = Trainer(modules, tokenizer, autoencoder, corpus, latents, settings, seed)
-    if arguments.warm_start:
+    if arguments.warm_start and not (folder / CHECKPOINT).is_file():
         for name, module in modules.items():
             packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
             if name == "unet" and (fewer := packaged.config.in_channels) < latents.shape[2]:

@@ -14,6 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+CHECKPOINT = "checkpoint.safetensors"
+
 
 def autocast() -> torch.autocast:
     """bfloat16 for the forward pass where the processor multiplies it natively; elsewhere it would be slower."""
@@ -49,7 +51,7 @@ class Run:
         """Registers what is trained and loads the checkpoint if there is one."""
         self._modules, self._optimizer, self._ema = dict(modules), optimizer, {} if ema is None else ema
         self._last = self._saved = time.monotonic()
-        path = self.folder / "checkpoint.safetensors"
+        path = self.folder / CHECKPOINT
         if not path.is_file():
             return False
         tensors = load_file(path)
@@ -116,7 +118,7 @@ class Run:
         state = {"step": self.step, "spent_s": self.spent_s, "extra": self.extra}
         temporary = self.folder / "checkpoint.part"
         save_file(tensors, temporary, metadata={"state": json.dumps(state)})
-        temporary.replace(self.folder / "checkpoint.safetensors")
+        temporary.replace(self.folder / CHECKPOINT)
         plot_losses(self.folder / "losses.jsonl")
         self._saved = time.monotonic()
 
