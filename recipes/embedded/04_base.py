@@ -58,12 +58,17 @@ def main() -> None:
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
     trainer = Trainer(modules, tokenizer, autoencoder, corpus, latents, settings, seed)
-    if arguments.warm_start and not (folder / CHECKPOINT).is_file():
-        for name, module in modules.items():
-            packaged = type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
-            if name == "unet" and (fewer := packaged.config.in_channels) < latents.shape[2]:
-                packaged = more_channels(packaged, latents.shape[2], trainer.examples(EXAMPLES, fewer))
-            module.load_state_dict(packaged.state_dict())
+    if arguments.warm_start:
+        packaged = {name: type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
+                    for name, module in modules.items()}  # fmt: skip
+        fewer = packaged["unet"].config.in_channels
+        if fewer < latents.shape[2]:
+            trainer.teacher = dict(packaged)
+        if not (folder / CHECKPOINT).is_file():
+            if fewer < latents.shape[2]:
+                packaged["unet"] = more_channels(packaged["unet"], latents.shape[2], trainer.examples(EXAMPLES, fewer))
+            for name, module in modules.items():
+                module.load_state_dict(packaged[name].state_dict())
 
     modules["unet"].to(memory_format=memory_format())
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
@@ -164,6 +169,7 @@ class Trainer:
         variances = torch.from_numpy(latents[::8].astype(np.float32)).transpose(0, 2).flatten(1).var(1)
         self.channel_weights = variances[:, None, None] ** -settings["whitening"]
         self.indices = corpus.indices("train")
+        self.teacher: dict[str, torch.nn.Module] = {}
         self.weights = sampling_weights(corpus, self.indices, settings["photo_share"])
         self.token_ids = [torch.tensor(self.tokenize(row["captions"])) for row in corpus.rows]
         self.empty_ids = torch.tensor(self.tokenize([""]))[0]
@@ -202,13 +208,20 @@ class Trainer:
         """Min-SNR weighted mean squared error of the velocity (Hang et al. 2023), timesteps stratified over the batch.
 
         The weight does not fall with the signal: the noisiest steps decide what a picture shows, and where. Channels that
-        vary little are weighted up (``whitening``), or nobody would learn them.
+        vary little are weighted up (``whitening``), or nobody would learn them. Where there is a teacher, a denoiser for the
+        first latents alone, its velocity is theirs: that has less noise in it than what it was learned from.
         """
         latents, noise, timesteps, ids = self.samples(chosen, generator)
+        noisy, velocity = self.noise.add_noise(latents, noise, timesteps), self.noise.get_velocity(latents, noise, timesteps)
+        if self.teacher:
+            with torch.no_grad(), autocast():
+                first = noisy[:, : self.teacher["unet"].config.in_channels]
+                taught = self.teacher["unet"](first, timesteps, self.teacher["text_encoder"](ids)[0]).sample
+            velocity[:, : taught.shape[1]] = taught.float()
         with autocast():
             states = self.modules["text_encoder"](ids)[0]
-            predicted = self.modules["unet"](self.noise.add_noise(latents, noise, timesteps), timesteps, states).sample
-        wrong = (predicted.float() - self.noise.get_velocity(latents, noise, timesteps)).square()
+            predicted = self.modules["unet"](noisy, timesteps, states).sample
+        wrong = (predicted.float() - velocity).square()
         signal = self.noise.alphas_cumprod[timesteps]
         worth = 1 / (1 - signal)  # SNR + 1
         error = (wrong * self.channel_weights).mean(dim=(1, 2, 3))

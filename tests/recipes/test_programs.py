@@ -13,8 +13,6 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
-from packshot.embedded.bundle import bundled_base
-
 RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
 Program = Callable[..., dict[str, object]]
 
@@ -69,39 +67,31 @@ def program(work: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
         signal.signal(each, handler)
 
 
-def test_the_programs_make_a_base_that_keeps_the_packaged_latents(work: Path, program: Program) -> None:
-    packaged = bundled_base() / "vae"
+def test_the_programs_make_a_base_of_a_core_and_details(work: Path, program: Program) -> None:
     program("02_corpus.py")
     rows = [json.loads(line) for line in (work / "corpus/index.jsonl").read_text().splitlines()]
     assert sum(row["split"] == "held-out" for row in rows) == 2
     assert sum(row["split"] == "validation" for row in rows) == 3
 
-    details = ("03_autoencoder.py", "details", "--threads", "1", "--core", str(packaged))
-    program(*details, "--steps", "1")
-    assert not (work / "autoencoder/vae").exists()
-    program(*details, "--finish-minutes", "60", "--steps", "1")
-    ours, theirs = (AutoencoderKL.from_pretrained(each).eval() for each in (work / "autoencoder/vae", packaged))
+    for part, exported in (("core", "core/vae"), ("details", "autoencoder/vae")):
+        program("03_autoencoder.py", part, "--threads", "1", "--steps", "1")
+        assert not (work / exported).exists()
+        program("03_autoencoder.py", part, "--threads", "1", "--finish-minutes", "60", "--steps", "1")
+    core, both = (AutoencoderKL.from_pretrained(work / name).eval() for name in ("core/vae", "autoencoder/vae"))
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        means = [each.encode(picture).latent_dist.mean for each in (ours, theirs)]
-    core = means[1].shape[1]
-    assert means[0].shape[1] > core
-    torch.testing.assert_close(means[0][:, :core], means[1], atol=1e-5, rtol=1e-5)
+        latents, more = (each.encode(picture).latent_dist.mean for each in (core, both))
+    assert more.shape[1] > latents.shape[1]
+    torch.testing.assert_close(more[:, : latents.shape[1]], latents, atol=1e-4, rtol=1e-4)
     assert (work / "autoencoder/sheet.png").is_file()
 
-    base = ("04_base.py", "--threads", "1", "--warm-start", "--minutes", "60")
-    program(*base, "--steps", "1")
-    program(*base, "--steps", "2")
+    base = ("04_base.py", "--threads", "1", "--minutes", "60", "--steps")
+    program(*base, "1")
+    program(*base, "2")
     pipeline = StableDiffusionPipeline.from_pretrained(work / "base", local_files_only=True)
-    assert pipeline.unet.config.in_channels == means[0].shape[1]
+    assert pipeline.unet.config.in_channels == more.shape[1]
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    assert pipeline.tokenizer("a photo of an apple").input_ids == program_ids("a photo of an apple")
     assert (work / "base_run/sheet.png").is_file()
-
-
-def program_ids(text: str) -> list[int]:
-    """What the packaged tokenizer makes of a text: a warm start keeps it."""
-    return StableDiffusionPipeline.from_pretrained(bundled_base(), local_files_only=True).tokenizer(text).input_ids
 
 
 def test_a_decoder_learns_to_do_without_details_that_are_wrong(program: Program) -> None:
