@@ -13,6 +13,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from packshot.embedded.bundle import bundled_base_version
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -143,6 +145,7 @@ def write(measured: Measured, folder: Path) -> Path:
         "command": measured.command,
         "date": measured.date,
         "machine": machine(measured.threads),
+        "bundled_base": bundled_base_version(),
         "rows": [row.to_json() for row in measured.rows],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from packshot.embedded.bundle import bundled_base_version
+
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SCORED = "stable-diffusion"
 _KNOWN = ("bare base", "real photos")
@@ -53,14 +55,16 @@ def methods_page() -> str:
 
 
 def _read(name: str) -> tuple[dict[str, Figures], str]:
-    """Figures by family and method, and how they were measured."""
+    """Figures by family and method, and how they were measured, also if that was with another bundled base than today's."""
     document = json.loads((RESULTS / name).read_text(encoding="utf-8"))
     found: dict[str, Figures] = {}
     for row in document["rows"]:
         family, method, figure = row["label"].split(" / ")
         found.setdefault(family, {}).setdefault(method, {})[figure] = row["value"]
     machine = document["machine"]
-    return found, f"{document['date']}, {machine['processor']}, {machine['threads']} threads (`{document['command']}`)"
+    former = "" if document["bundled_base"] == bundled_base_version() else ", with a former bundled base"
+    how = f"{document['date']}{former}, {machine['processor']}, {machine['threads']} threads (`{document['command']}`)"
+    return found, how
 
 
 def _table(heading: str, scored: Figures) -> list[str]:

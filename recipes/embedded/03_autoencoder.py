@@ -20,7 +20,6 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from rich.progress import Progress
 from torch.nn import functional
-from training.channels import MEANING, weights_digest
 from training.details import with_details
 from training.pictures import Picture, load_rgb, read_photos, read_renders, write_sheet
 from training.run import Run, autocast
@@ -47,12 +46,9 @@ def main() -> None:
     pool, details = Pool(settings), arguments.part == "details"
     folder = work_folder() / ("autoencoder" if details else "core")
     if details:
-        core = arguments.core or work_folder() / "core/vae"
-        autoencoder = beside(core, pool, settings, seed)
+        autoencoder = beside(arguments.core or work_folder() / "core/vae", pool, settings, seed)
         autoencoder.encoder.requires_grad_(False)
         autoencoder.quant_conv.requires_grad_(False)
-        folder.mkdir(exist_ok=True)
-        (folder / MEANING).write_text(weights_digest(core))
     else:
         autoencoder = build(settings)
     learning = [each for each in autoencoder.parameters() if each.requires_grad]

@@ -23,7 +23,6 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor
 from rich.progress import Progress, track
 from safetensors.torch import load_file
-from training.channels import MEANING, more_channels, weights_digest
 from training.corpus import Corpus, read_corpus
 from training.pictures import write_sheet
 from training.run import CHECKPOINT, Run, autocast, load_ema, memory_format, new_ema, update_ema
@@ -32,7 +31,6 @@ from training.words import make_tokenizer, save_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 PREDICTION_TYPE = "v_prediction"
-EXAMPLES = 384  # that a denoiser for fewer latents is fitted on
 
 
 def main() -> None:
@@ -58,17 +56,9 @@ def main() -> None:
     latents = cache_latents(autoencoder, corpus, folder, work / "autoencoder/vae")
     modules = {"text_encoder": build_text_encoder(settings, tokenizer), "unet": build_unet(settings, latents.shape[2])}
     trainer = Trainer(modules, tokenizer, autoencoder, corpus, latents, settings, seed)
-    if arguments.warm_start:
-        packaged = {name: type(module).from_pretrained(PACKAGED / name, torch_dtype=torch.float32)
-                    for name, module in modules.items()}  # fmt: skip
-        fewer = packaged["unet"].config.in_channels
-        if fewer < latents.shape[2]:
-            trainer.teacher = dict(packaged)
-        if not (folder / CHECKPOINT).is_file():
-            if fewer < latents.shape[2]:
-                packaged["unet"] = more_channels(packaged["unet"], latents.shape[2], trainer.examples(EXAMPLES, fewer))
-            for name, module in modules.items():
-                module.load_state_dict(packaged[name].state_dict())
+    if arguments.warm_start and not (folder / CHECKPOINT).is_file():
+        for name, module in modules.items():
+            module.load_state_dict(type(module).from_pretrained(PACKAGED / name).state_dict())
 
     modules["unet"].to(memory_format=memory_format())
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
@@ -105,11 +95,9 @@ def take_packaged(work: Path, folder: Path) -> None:
 
 
 def same(packaged: Path, own: Path) -> bool:
-    """Whether the vocabulary, or the weights as 16-bit floats, are equal, or the first latents those of the packaged ones."""
+    """Whether the vocabulary, or the weights as 16-bit floats, are equal."""
     if (packaged / "vocab.json").is_file():
         return (packaged / "vocab.json").read_text() == (own / "vocab.json").read_text()
-    if (own.parent / MEANING).is_file():
-        return (own.parent / MEANING).read_text() == weights_digest(packaged)
     one, other = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (packaged, own))
     return one.keys() == other.keys() and all(torch.equal(one[key].half(), other[key].half()) for key in one)
 
@@ -169,7 +157,6 @@ class Trainer:
         variances = torch.from_numpy(latents[::8].astype(np.float32)).transpose(0, 2).flatten(1).var(1)
         self.channel_weights = variances[:, None, None] ** -settings["whitening"]
         self.indices = corpus.indices("train")
-        self.teacher: dict[str, torch.nn.Module] = {}
         self.weights = sampling_weights(corpus, self.indices, settings["photo_share"])
         self.token_ids = [torch.tensor(self.tokenize(row["captions"])) for row in corpus.rows]
         self.empty_ids = torch.tensor(self.tokenize([""]))[0]
@@ -208,20 +195,13 @@ class Trainer:
         """Min-SNR weighted mean squared error of the velocity (Hang et al. 2023), timesteps stratified over the batch.
 
         The weight does not fall with the signal: the noisiest steps decide what a picture shows, and where. Channels that
-        vary little are weighted up (``whitening``), or nobody would learn them. Where there is a teacher, a denoiser for the
-        first latents alone, its velocity is theirs: that has less noise in it than what it was learned from.
+        vary little are weighted up (``whitening``), or nobody would learn them.
         """
         latents, noise, timesteps, ids = self.samples(chosen, generator)
-        noisy, velocity = self.noise.add_noise(latents, noise, timesteps), self.noise.get_velocity(latents, noise, timesteps)
-        if self.teacher:
-            with torch.no_grad(), autocast():
-                first = noisy[:, : self.teacher["unet"].config.in_channels]
-                taught = self.teacher["unet"](first, timesteps, self.teacher["text_encoder"](ids)[0]).sample
-            velocity[:, : taught.shape[1]] = taught.float()
         with autocast():
             states = self.modules["text_encoder"](ids)[0]
-            predicted = self.modules["unet"](noisy, timesteps, states).sample
-        wrong = (predicted.float() - velocity).square()
+            predicted = self.modules["unet"](self.noise.add_noise(latents, noise, timesteps), timesteps, states).sample
+        wrong = (predicted.float() - self.noise.get_velocity(latents, noise, timesteps)).square()
         signal = self.noise.alphas_cumprod[timesteps]
         worth = 1 / (1 - signal)  # SNR + 1
         error = (wrong * self.channel_weights).mean(dim=(1, 2, 3))
@@ -236,14 +216,6 @@ class Trainer:
             ((generator.permutation(count) + generator.random(count)) / count * total).astype(int)
         )
         return latents, torch.randn_like(latents), timesteps, ids
-
-    @torch.no_grad()
-    def examples(self, count: int, channels: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What a denoiser for the first latents is called with: noisy latents, time steps, encoded prompts."""
-        generator = np.random.default_rng(self.seed)
-        latents, noise, timesteps, ids = self.samples(generator.choice(self.indices, count), generator)
-        noisy = self.noise.add_noise(latents, noise, timesteps)[:, :channels]
-        return noisy, timesteps, self.modules["text_encoder"](ids)[0]
 
     def caption(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         """Token ids of one of the picture's captions, or of the empty prompt."""

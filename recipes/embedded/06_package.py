@@ -39,6 +39,8 @@ RUNS = {
     "judge: embedder": "judge/embedder_run",
     "judge: CLIP": "judge/clip_run",
 }
+TOKENIZER = "tokenizer.json"
+IN_TOKENIZER = ("vocab.json", "merges.txt")  # which the judge's library reads there; the base's are for other tools too
 LOCAL_NAMES = ("_name_or_path", "name_or_path")
 
 
@@ -100,12 +102,16 @@ def read(path: Path) -> bytes:
 
 
 def pack(source: Path, target: Path, work: Path) -> None:
-    """Copies a model folder: weights in 16-bit floats, configurations without the names of local folders."""
+    """Copies a model folder: weights in 16-bit floats, configurations without the names of local folders, nothing twice."""
     for path in sorted(path for path in source.rglob("*") if path.suffix in READ_SUFFIXES and path.is_file()):
+        if source == work / CLIP and path.name in IN_TOKENIZER and path.with_name(TOKENIZER).is_file():
+            continue
         written = target / path.relative_to(source)
         written.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors":
             halve(path, written)
+        elif path.name == TOKENIZER:
+            written.write_text(json.dumps(json.loads(path.read_bytes()), ensure_ascii=False, separators=(",", ":")))
         elif path.suffix == ".json" and (stripped := without_local_names(json.loads(path.read_bytes()))) is not None:
             written.write_text(json.dumps(stripped, indent=2) + "\n")
         else:

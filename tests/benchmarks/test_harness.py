@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from packshot.embedded.bundle import bundled_base_version
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,6 +53,7 @@ def test_the_result_file_says_how_where_and_when(tmp_path: Path) -> None:
     assert path.name == "05-train-one.json"
     assert document["command"] == "python -m benchmarks 5"
     assert document["machine"]["threads"] == 2
+    assert document["bundled_base"] == bundled_base_version()
     assert document["rows"] == [
         {
             "label": "step",

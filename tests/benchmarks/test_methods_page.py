@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from packshot.embedded.bundle import bundled_base_version
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -15,6 +17,7 @@ def figures(**changes: float) -> dict[str, float]:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The methods measured with today's bundled base, the presets with another one."""
     monkeypatch.syspath_prepend(DOCS)
     import methods_page
 
@@ -38,8 +41,17 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         for name, each in presets.items()
         for figure, value in each.items()
     ]
-    for name, found in (("12-methods.json", rows), ("15-presets.json", of_presets)):
-        document = {"command": "measured so", "date": "2026-01-01", "machine": machine, "rows": found}
+    for name, found, base in (
+        ("12-methods.json", rows, bundled_base_version()),
+        ("15-presets.json", of_presets, "another"),
+    ):
+        document = {
+            "command": "measured so",
+            "date": "2026-01-01",
+            "machine": machine,
+            "bundled_base": base,
+            "rows": found,
+        }
         (tmp_path / name).write_text(json.dumps(document))
     monkeypatch.setattr(methods_page, "RESULTS", tmp_path)
     return methods_page.methods_page()
@@ -66,3 +78,9 @@ def test_presets_have_a_table_of_their_own_with_the_steps_that_were_kept(page: s
     best = next(line for line in table if line.startswith("| best |"))
     assert best.split(" | ")[6] == "250"
     assert any(line.startswith("| draft |") for line in table)
+
+
+def test_figures_of_a_former_bundled_base_are_said_to_be_so(page: str) -> None:
+    methods, presets = page.split("## Presets, measured")
+    assert "2026-01-01, a processor" in methods
+    assert "2026-01-01, with a former bundled base, a processor" in presets

@@ -48,6 +48,18 @@ def bundled_judge(part: str, weights: Path = WEIGHTS_FOLDER) -> Path:
     return weights / part
 
 
+def bundled_base_version(weights: Path = WEIGHTS_FOLDER) -> str | None:
+    """What tells bundled bases apart: the beginning of the denoiser's sha256 in the manifest. None where no base is bundled.
+
+    Raises:
+        CorruptArtifact: the manifest is damaged.
+    """
+    if not (weights / MANIFEST).is_file():
+        return None
+    denoiser = _read_manifest(weights).get(f"{BASE}/unet/diffusion_pytorch_model.safetensors")
+    return str(denoiser["sha256"])[:12] if denoiser else None
+
+
 def check_bundle(weights: Path, part: str = "") -> None:
     """Compare the files of ``part``, or of all parts, with the manifest.
 

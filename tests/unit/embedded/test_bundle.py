@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from packshot.domain.errors import BaseModelRefused, CorruptArtifact, JudgeUnusable
-from packshot.embedded.bundle import CLIP, EMBEDDER, MANIFEST, bundled_base, bundled_judge, check_bundle, write_manifest
+from packshot.embedded.bundle import (
+    CLIP,
+    EMBEDDER,
+    MANIFEST,
+    bundled_base,
+    bundled_base_version,
+    bundled_judge,
+    check_bundle,
+    write_manifest,
+)
 
 UNET = "base/unet/diffusion_pytorch_model.safetensors"
 
@@ -27,6 +36,17 @@ def test_whole_files_are_found(weights: Path) -> None:
     assert bundled_base(weights) == weights / "base"
     assert bundled_judge(EMBEDDER, weights) == weights / "judge" / "embedder"
     assert bundled_judge(CLIP, weights) == weights / "judge" / "clip"
+
+
+def test_bundled_bases_are_told_apart_by_their_denoiser(weights: Path, tmp_path: Path) -> None:
+    version = bundled_base_version(weights)
+    alter(weights / "README.md")
+    write_manifest(weights)
+    assert bundled_base_version(weights) == version
+    alter(weights / UNET)
+    write_manifest(weights)
+    assert bundled_base_version(weights) not in (version, None)
+    assert bundled_base_version(tmp_path / "nothing") is None
 
 
 def alter(file: Path) -> None:

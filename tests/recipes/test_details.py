@@ -1,10 +1,10 @@
-"""An encoder of principal components, an autoencoder with more latents beside its own, and a denoiser for them."""
+"""An encoder of principal components, and an autoencoder with more latents beside its own."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from torch.nn import functional
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
@@ -116,25 +116,3 @@ def test_two_autoencoders_side_by_side_decode_to_their_sum(first: AutoencoderKL)
         torch.testing.assert_close(getattr(posterior, part), torch.cat([getattr(each, part) for each in posteriors], 1))
     total = sum(each.decode(own.mean).sample for each, own in zip((first, second), posteriors, strict=True))
     torch.testing.assert_close(both.decode(posterior.mean).sample, total)
-
-
-@torch.no_grad()
-def test_a_denoiser_for_more_latents_predicts_nearly_as_before_and_passes_the_new_ones_on() -> None:
-    from training.channels import more_channels
-
-    unet = UNet2DConditionModel(
-        sample_size=8, in_channels=OLD, out_channels=OLD, block_out_channels=(24, 32, 64), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), norm_num_groups=8,
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=16,
-        attention_head_dim=2,
-    ).eval()  # fmt: skip
-    noisy, timesteps, states = torch.randn(256, OLD, 8, 8), torch.randint(1000, (256,)), torch.randn(256, 5, 16)
-    wider = more_channels(unet, OLD + 6, (noisy[:192], timesteps[:192], states[:192])).eval()
-    held_out = noisy[192:], timesteps[192:], states[192:]
-    details = torch.randn(64, 6, 8, 8)
-    predicted = wider(torch.cat([held_out[0], details], 1), *held_out[1:]).sample
-    wanted = unet(*held_out).sample
-    assert (predicted[:, :OLD] - wanted).square().mean() / wanted.var() < 0.1
-    assert torch.stack([predicted[:, OLD:].flatten(), details.flatten()]).corrcoef()[0, 1] > 0.98
-    with pytest.raises(ValueError, match="9 new latents do not pass through 8 new channels"):
-        more_channels(unet, OLD + 9, held_out)
