@@ -253,6 +253,7 @@ def encoded(autoencoder: AutoencoderKL, pictures: list[np.ndarray]) -> torch.Ten
     return torch.cat(parts).movedim(1, -1).flatten(0, 2)
 
 
+@torch.no_grad()
 def standardise(autoencoder: AutoencoderKL, latents: torch.Tensor) -> None:
     """Moves mean and deviation of every channel into the quantisation convolutions."""
     deviation, mean = torch.std_mean(latents, dim=0)
