@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image, ImageDraw
+
+from packshot.embedded.bundle import bundled_base
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
 Program = Callable[..., dict[str, object]]
@@ -92,6 +94,22 @@ def test_the_programs_make_a_base_of_a_core_and_details(work: Path, program: Pro
     assert pipeline.unet.config.in_channels == more.shape[1]
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert (work / "base_run/sheet.png").is_file()
+
+
+def test_a_warm_start_goes_on_from_the_packaged_base(
+    work: Path, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("renders", "renders.jsonl"):
+        (tmp_path / name).symlink_to(work / name)
+    monkeypatch.setenv("PACKSHOT_RECIPE_WORK", str(tmp_path))
+    program("02_corpus.py")
+    program("04_base.py", "--threads", "1", "--warm-start", "--minutes", "60", "--steps", "1")
+    packaged, made = (
+        UNet2DConditionModel.from_pretrained(each / "unet") for each in (bundled_base(), tmp_path / "base")
+    )
+    assert made.config.block_out_channels == packaged.config.block_out_channels
+    for name, weights in packaged.float().state_dict().items():
+        torch.testing.assert_close(made.state_dict()[name], weights, atol=1e-3, rtol=1e-3)
 
 
 def test_a_decoder_learns_to_do_without_details_that_are_wrong(program: Program) -> None:
