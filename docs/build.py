@@ -17,6 +17,7 @@ from transcripts import same, transcribed
 
 from packshot.bootstrap import create_workspace
 from packshot.cli import app
+from packshot.domain.presets import SMALL_RESOLUTION, parse_config
 from packshot.domain.training import TrainingConfig
 from packshot.settings import Settings
 from packshot.web.app import create_app
@@ -61,12 +62,12 @@ def settings() -> str:
 
 def configuration() -> str:
     """Every training configuration key, with its default on a base of at most 256 pixels."""
-    about = _field_docs()
+    about, default = _field_docs(), parse_config({}, base_resolution=SMALL_RESOLUTION)
     lines = ["# Training configuration", "", NOTE, ""]
     lines += ["Give values in a YAML file (`--config`) or one by one (`--set key=value`).", ""]
     lines += ["| key | default on small bases | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(TrainingConfig):
-        lines.append(f"| `{field.name}` | `{field.default}` | {about[field.name]} |")
+        lines.append(f"| `{field.name}` | `{getattr(default, field.name)}` | {about[field.name]} |")
     return "\n".join([*lines, ""])
 
 

@@ -8,7 +8,6 @@ with and without prior preservation, and the time. Categories that are in the re
 import argparse
 import io
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from training.settings import grocery_folder, section, work_folder
 from packshot.bootstrap import Workspace, code_revision, create_workspace
 from packshot.domain.evaluation import SCENES
 from packshot.domain.generation import SamplingSettings
+from packshot.domain.jobs import Job
 from packshot.domain.models import EMBEDDED_BASE, FineTune
 from packshot.domain.presets import parse_config
 from packshot.domain.references import ReferenceImage
@@ -103,11 +103,11 @@ class Bench:
 
     def sample(self, categories: list[DemoCategory]) -> dict:
         """The figures of a sample category, the others of its class, of the catalog and beside it, being its rivals."""
-        result, seconds = self.run(categories, {})
-        free, _ = self.run(categories, {"prior_weight": 0})
+        result = self.run(categories, {})
+        free = self.run(categories, {"prior_weight": 0})
         pictures, bare = self.pictures(result, result.fine_tune), self.pictures(result, None)
         write_sheet(self.folder / f"{result.category.identifier}.png", [bare[::PER_SCENE], pictures[::PER_SCENE]])
-        return self.common(result, seconds) | {
+        return self.common(result) | {
             "relative_fidelity": result.evaluation.fine_tune.subject_fidelity / result.evaluation.real_fidelity,
             "scene": self.scenes_right(pictures),
             "scene_base": self.scenes_right(bare),
@@ -120,7 +120,7 @@ class Bench:
         The photos are of a store, so the pictures that are compared with them show a store too; those of the scenes
         are counted beside them.
         """
-        result, seconds = self.run(categories, {})
+        result = self.run(categories, {})
         seen = {each.file_name for each in self.space.records.find(ReferenceImage, category_id=result.category.id)}
         photos = {each.path: {path.name: load_rgb(path, SIZE) for path in sorted(each.folder.glob("*.jpg"))}
                   for each in categories}  # fmt: skip
@@ -136,30 +136,31 @@ class Bench:
             each[:: max(1, len(each) // len(SCENES))][: len(SCENES)] for each in (unseen, bare, pictures, scenes)
         ])  # fmt: skip
         shown = {"probe": pictures, "probe_base": bare, "probe_scenes": scenes, "probe_photos": unseen}
-        return self.common(result, seconds) | {
-            name: share(probe.say(each), [path] * len(each)) for name, each in shown.items()
-        }
+        return self.common(result) | {name: share(probe.say(each), [path] * len(each)) for name, each in shown.items()}
 
-    def run(self, categories: list[DemoCategory], values: Mapping[str, object]) -> tuple[DemoResult, float]:
-        """A fine-tune of the first category at the defaults but for `values`, and the seconds to its evaluation."""
-        start = time.monotonic()
-        result = run_demo(
+    def run(self, categories: list[DemoCategory], values: Mapping[str, object]) -> DemoResult:
+        """A fine-tune of the first category at the defaults but for `values`."""
+        return run_demo(
             self.models, categories, parse_config(values, base_resolution=self.resolution),
             Suite(images_per_scene=PER_SCENE), report=no_report, watch=lambda _: None, skip=lambda *_: None,
             stop=never_stop,
         )  # fmt: skip
-        return result, time.monotonic() - start
 
-    def common(self, result: DemoResult, seconds: float) -> dict:
-        """What is measured of samples and real varieties alike; seconds with class pictures and evaluation."""
+    def common(self, result: DemoResult) -> dict:
+        """What is measured of samples and real varieties alike; the training's seconds have those of new class images in them."""
         evaluation = result.evaluation
         return {
-            "seconds": round(seconds, 1),
+            "seconds": self.seconds(result.fine_tune),
             "nearest": evaluation.fine_tune.nearest_category_accuracy,
             "nearest_base": evaluation.base.nearest_category_accuracy,
             "drift": evaluation.fine_tune.prior_drift,
             "verdict": evaluation.verdict.outcome,
         }
+
+    def seconds(self, fine_tune: FineTune) -> float:
+        """From the order of the training, which began at once, to its end."""
+        (job,) = self.space.records.find(Job, subject_id=fine_tune.training_run_id)
+        return round((job.finished_at - job.created_at).total_seconds(), 1)
 
     def pictures(self, result: DemoResult, fine_tune: FineTune | None, scenes: Sequence[str] = SCENES,
                  each: int = PER_SCENE) -> np.ndarray:  # fmt: skip

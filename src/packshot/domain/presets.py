@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import cast, get_origin, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Targets, TrainingConfig
+from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, Targets, TrainingConfig
 
 # Families that learn a flow from pictures to noise, which has no signal-to-noise weighting.
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
@@ -56,10 +56,20 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
         "validation_every_steps": 250,
     },
 }
+_SMALL_ADAPTERS: Defaults = {
+    "steps": 150,
+    "batch_size": 4,
+    "learning_rate": 3e-3,
+    "token_learning_rate": 3e-3,
+    "learning_rate_schedule": Schedule.COSINE,
+    "snr_gamma": 0.0,
+    "prior_weight": 0.5,
+    "num_class_images": 24,
+}
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},
-    Method.LORA: {"snr_gamma": 0.0},
-    Method.PIVOTAL: {"snr_gamma": 0.0},
+    Method.LORA: _SMALL_ADAPTERS,
+    Method.PIVOTAL: _SMALL_ADAPTERS,
     Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3, "snr_gamma": 0.0},
     Method.HYPERNETWORK: {"rank": 64, "snr_gamma": 0.0},
 }
@@ -112,10 +122,27 @@ def _choosing(steps: int, **others: object) -> Defaults:
     return {"choose_steps": True, "steps": steps, **others}
 
 
-_SMALL_PRESETS: Mapping[Preset, PresetValues] = {
-    Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=_OURS),
+_SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
+    Preset.DRAFT: PresetValues(values={"steps": 75, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS),
+    # Rates that fall over the most steps have hardly fallen by the step that is chosen, so they stay.
+    Preset.BEST: PresetValues(
+        values=_choosing(
+            400,
+            batch_size=8,
+            learning_rate=1e-3,
+            token_learning_rate=1e-3,
+            learning_rate_schedule=Schedule.CONSTANT,
+            prior_weight=1.0,
+            num_class_images=64,
+        ),
+        source=_OURS,
+    ),
+}
+_SMALL_PRESETS: Mapping[Preset, PresetValues] = {
+    Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),
+    Preset.STANDARD: PresetValues(values={}, source=_OURS),
+    Preset.BEST: PresetValues(values=_choosing(400), source=f"{_GUESS}the best of twice the standard"),
 }
 _FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
     Method.FULL: {
@@ -163,8 +190,10 @@ _PUBLISHED_FOR: Mapping[Method, frozenset[str]] = {
 def preset_values(preset: Preset, method: Method, family: str, base_resolution: int) -> PresetValues:
     """What ``preset`` sets beside the defaults of ``method`` at the base's family and native resolution in pixels."""
     if base_resolution <= SMALL_RESOLUTION:
-        chosen = _SMALL_PRESETS[preset]
-        if method is Method.PIVOTAL:
+        if not method.has_adapters:
+            return _SMALL_PRESETS[preset]
+        chosen = _SMALL_ADAPTER_PRESETS[preset]
+        if method is Method.PIVOTAL or chosen.source.startswith(_GUESS):
             return chosen
         return PresetValues(values=chosen.values, source=f"{_GUESS}as for pivotal, the method that was measured")
     chosen = _ADAPTER_PRESETS[preset] if method.has_adapters else _FULL_SIZE_PRESETS[method][preset]

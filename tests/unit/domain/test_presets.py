@@ -46,7 +46,7 @@ def test_values_that_are_given_win_over_the_preset():
 
 
 def test_auto_steps_go_with_a_preset():
-    for preset, most in (("draft", 200), ("standard", 400), ("best", 400)):
+    for preset, most in (("draft", 150), ("standard", 300), ("best", 400)):
         chosen = config(preset, steps="auto")
         assert (chosen.choose_steps, chosen.steps) == (True, most)
 
@@ -71,7 +71,8 @@ def test_what_is_published_or_measured_for_another_method_or_family_is_called_a_
         return next(each.source for each in lines if (each.method, each.preset) == (method, "standard"))
 
     assert source("pivotal", 128, "stable-diffusion").startswith("measured")
-    assert source("lora", 128, "stable-diffusion").startswith("guess: ")
+    assert source("lora", 128, "stable-diffusion").startswith("guess: as for pivotal")
+    assert source("full", 128, "stable-diffusion").startswith("measured")
     assert source("lora", 1024, "flux").startswith("published")
     assert source("lora", 1024, "stable-diffusion-3").startswith("guess: as the published")
     assert source("pivotal", 512, "stable-diffusion").startswith("guess: as the published")

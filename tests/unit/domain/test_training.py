@@ -225,7 +225,7 @@ def test_what_is_given_wins_over_the_defaults_of_the_base():
 
 
 def test_without_values_the_pivotal_method_learns():
-    assert parse_config({}, base_resolution=128) == TrainingConfig(method=Method.PIVOTAL, snr_gamma=0)
+    assert parse_config({}, base_resolution=128) == parse_config({"method": Method.PIVOTAL}, base_resolution=128)
 
 
 @pytest.mark.parametrize("key", [*BOUNDS, *CHOICES, *sorted(SWITCHES)])
