@@ -138,7 +138,12 @@ def test_validation_prompts_obey_the_rules_of_prompts_and_are_sixteen_at_most():
 
 
 def test_auto_chooses_the_steps_among_twice_the_default():
-    for resolution, method, most in ((128, "pivotal", 400), (512, "full", 1600), (512, "lora", 1000)):
+    for resolution, method, most in (
+        (128, "pivotal", 300),
+        (128, "full", 400),
+        (512, "full", 1600),
+        (512, "lora", 1000),
+    ):
         config = parse_config({"steps": " auto ", "method": method}, base_resolution=resolution)
         assert (config.choose_steps, config.steps) == (True, most)
     told = parse_config({"choose_steps": True, "steps": 300}, base_resolution=128)
@@ -181,7 +186,7 @@ def test_a_full_size_base_gets_the_published_learning_rates(method):
     if method is Method.FULL:
         assert full_size.token_learning_rate == full_size.learning_rate
     assert full_size.batch_size == 1
-    assert small.batch_size == TrainingConfig().batch_size
+    assert small.batch_size > 1
 
 
 @pytest.mark.parametrize("method", ["textual_inversion", "hypernetwork"])

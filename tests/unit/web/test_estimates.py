@@ -62,7 +62,7 @@ def test_everything_is_estimated_alike_and_nothing_recorded(platform, asks):
         for path, estimate in told.items()
     }
     assert made == {
-        "trainings": ["training", 64, 1280, 3, 48],
+        "trainings": ["training", 24, 480, 3, 24],
         "generations": ["generation", 2, 20, 0, 0],
         "batches": ["batch", 1, 10, 0, 0],
         "evaluations": ["evaluation", 48, 960, 0, 0],
@@ -85,10 +85,10 @@ def test_where_no_job_has_ended_time_and_cost_are_unknown(priced):
 def test_finished_jobs_on_the_same_base_tell_time_and_cost(priced):
     fine_tune_id = priced.serving()
     for seconds in (5.0, 6.0):
-        again(priced, seconds)  # of 3 steps of 16 pictures
+        again(priced, seconds)  # of 3 steps of 8 pictures
     told = dry(priced, "trainings", category=IDENTIFIER, config={"steps": 30, "batch_size": 2})
     assert told["measured_jobs"] == 3
-    assert told["seconds"] == told["cost"] == pytest.approx(5.0 * 30 * 4 / 48)
+    assert told["seconds"] == told["cost"] == pytest.approx(5.0 * 30 * 4 / 24)
     assert dry(priced, "trainings", category=IDENTIFIER, config={"method": "full"})["seconds"] is None
 
     asked = {"prompt": PROMPT, "num_images": 2, "inference_steps": 10}
