@@ -104,7 +104,9 @@ class Bench:
     def sample(self, categories: list[DemoCategory]) -> dict:
         """The figures of a sample category, the others of its class, of the catalog and beside it, being its rivals."""
         result = self.run(categories, {})
-        free = self.run(categories, {"prior_weight": 0})
+        free = self.run(
+            categories, {"prior_weight": 0}, per_scene=1
+        )  # for its drift alone, which scenes have no part in
         pictures, bare = self.pictures(result, result.fine_tune), self.pictures(result, None)
         write_sheet(self.folder / f"{result.category.identifier}.png", [bare[::PER_SCENE], pictures[::PER_SCENE]])
         return self.common(result) | {
@@ -138,11 +140,13 @@ class Bench:
         shown = {"probe": pictures, "probe_base": bare, "probe_scenes": scenes, "probe_photos": unseen}
         return self.common(result) | {name: share(probe.say(each), [path] * len(each)) for name, each in shown.items()}
 
-    def run(self, categories: list[DemoCategory], values: Mapping[str, object]) -> DemoResult:
+    def run(
+        self, categories: list[DemoCategory], values: Mapping[str, object], per_scene: int = PER_SCENE
+    ) -> DemoResult:
         """A fine-tune of the first category at the defaults but for `values`."""
         return run_demo(
             self.models, categories, parse_config(values, base_resolution=self.resolution),
-            Suite(images_per_scene=PER_SCENE), report=no_report, watch=lambda _: None, skip=lambda *_: None,
+            Suite(images_per_scene=per_scene), report=no_report, watch=lambda _: None, skip=lambda *_: None,
             stop=never_stop,
         )  # fmt: skip
 
