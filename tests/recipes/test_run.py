@@ -47,3 +47,25 @@ def test_a_run_resumes_weights_moments_averages_and_counters(tmp_path: Path, mon
     for ours, theirs in ((other.state_dict(), module.state_dict()), (other_ema, ema)):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     torch.testing.assert_close(other_optimizer.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_that_is_over_leaves_signals_to_whoever_had_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    monkeypatch.syspath_prepend(RECIPE)
+    from training.run import Run
+
+    came: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    run = Run(tmp_path / "run", checkpoint_minutes=1e6)
+    run.limit(minutes=None, steps=2)
+    if stopped:
+        signal.raise_signal(signal.SIGTERM)
+        assert not came
+    while run.going():
+        run.advance({"loss": 1.0})
+    assert (run.step, run.interrupted) == ((0, True) if stopped else (2, False))
+    signal.raise_signal(signal.SIGTERM)
+    assert came == [signal.SIGTERM]

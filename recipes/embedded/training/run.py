@@ -43,8 +43,7 @@ class Run:
         self.interrupted = False
         self._last = self._saved = time.monotonic()
         self._window: list[Mapping[str, float]] = []
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._stop)
+        self._handlers = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
 
     def resume(self, modules: Mapping[str, torch.nn.Module], optimizer: torch.optim.Optimizer,
                ema: dict[str, torch.Tensor] | None = None) -> bool:  # fmt: skip
@@ -78,8 +77,12 @@ class Run:
         self._since_s, self._since_step = since_s, since_step
 
     def going(self) -> bool:
-        """False once the limit is reached or a signal came."""
-        return not self.interrupted and (self.progress < 1)
+        """False once the limit is reached or a signal came; from then on signals do what they did before the run."""
+        if not self.interrupted and self.progress < 1:
+            return True
+        for each, handler in self._handlers.items():
+            signal.signal(each, handler)
+        return False
 
     @property
     def progress(self) -> float:
