@@ -62,7 +62,11 @@ def _read(name: str) -> tuple[dict[str, Figures], str]:
         family, method, figure = row["label"].split(" / ")
         found.setdefault(family, {}).setdefault(method, {})[figure] = row["value"]
     machine = document["machine"]
-    former = "" if document["bundled_base"] == bundled_base_version() else ", with a former bundled base"
+    former = (
+        ""
+        if document["bundled_base"] == bundled_base_version()
+        else ", with a former bundled base and the defaults of that time"
+    )
     how = f"{document['date']}{former}, {machine['processor']}, {machine['threads']} threads (`{document['command']}`)"
     return found, how
 

@@ -56,20 +56,21 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
         "validation_every_steps": 250,
     },
 }
-_SMALL_ADAPTERS: Defaults = {
+# Adapters on small bases, where the number of steps is known; where it is chosen, rates that fall over the most steps have
+# hardly fallen by the one that is chosen, so they stay.
+_SMALL_ADAPTERS_FALLING: Defaults = {
     "steps": 150,
     "batch_size": 4,
     "learning_rate": 3e-3,
     "token_learning_rate": 3e-3,
     "learning_rate_schedule": Schedule.COSINE,
-    "snr_gamma": 0.0,
     "prior_weight": 0.5,
     "num_class_images": 24,
 }
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},
-    Method.LORA: _SMALL_ADAPTERS,
-    Method.PIVOTAL: _SMALL_ADAPTERS,
+    Method.LORA: {"snr_gamma": 0.0},
+    Method.PIVOTAL: {"snr_gamma": 0.0},
     Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3, "snr_gamma": 0.0},
     Method.HYPERNETWORK: {"rank": 64, "snr_gamma": 0.0},
 }
@@ -113,7 +114,8 @@ class PresetLine:
     source: str
 
 
-_OURS = "measured on the bundled base, docs/guide/methods.md"
+_OURS = "measured on the bundled base, docs/log.md"
+_OURS_BEFORE = "measured on a former bundled base, docs/guide/methods.md"
 _PUBLISHED = "published reference recipe"
 _GUESS = "guess: "
 
@@ -125,23 +127,11 @@ def _choosing(steps: int, **others: object) -> Defaults:
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 75, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    # Rates that fall over the most steps have hardly fallen by the step that is chosen, so they stay.
-    Preset.BEST: PresetValues(
-        values=_choosing(
-            400,
-            batch_size=8,
-            learning_rate=1e-3,
-            token_learning_rate=1e-3,
-            learning_rate_schedule=Schedule.CONSTANT,
-            prior_weight=1.0,
-            num_class_images=64,
-        ),
-        source=_OURS,
-    ),
+    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS_BEFORE),
 }
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),
-    Preset.STANDARD: PresetValues(values={}, source=_OURS),
+    Preset.STANDARD: PresetValues(values={}, source=_OURS_BEFORE),
     Preset.BEST: PresetValues(values=_choosing(400), source=f"{_GUESS}the best of twice the standard"),
 }
 _FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
@@ -250,8 +240,9 @@ def parse_config(
     preset = given.pop(PRESET, Preset.STANDARD)
     assert isinstance(method, Method)
     assert isinstance(preset, Preset)
-    defaults = _defaults(method, family, base_resolution)
-    defaults |= preset_values(preset, method, family, base_resolution).values
+    preset_says = preset_values(preset, method, family, base_resolution).values
+    choosing = bool({**preset_says, **given}.get("choose_steps"))
+    defaults = _defaults(method, family, base_resolution, choosing=choosing) | preset_says
     if auto and "choose_steps" not in defaults:
         defaults["steps"] = _AUTO_STEPS * int(str(defaults.get("steps", TrainingConfig.steps)))
     if given.get("optimizer") is OptimizerKind.PRODIGY:
@@ -274,8 +265,10 @@ def check_supported(config: TrainingConfig, family: str) -> None:
         )
 
 
-def _defaults(method: Method, family: str, base_resolution: int) -> dict[str, object]:
+def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bool) -> dict[str, object]:
     defaults = dict(_SMALL[method] if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE[method])
+    if base_resolution <= SMALL_RESOLUTION and method.has_adapters and not choosing:
+        defaults |= _SMALL_ADAPTERS_FALLING
     if base_resolution > SMALL_RESOLUTION and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
         defaults |= _FULL_SIZE_ADAPTERS_OF[family]
     if family in FLOW_FAMILIES:

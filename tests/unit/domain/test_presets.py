@@ -46,7 +46,7 @@ def test_values_that_are_given_win_over_the_preset():
 
 
 def test_auto_steps_go_with_a_preset():
-    for preset, most in (("draft", 150), ("standard", 300), ("best", 400)):
+    for preset, most in (("draft", 150), ("standard", 400), ("best", 400)):
         chosen = config(preset, steps="auto")
         assert (chosen.choose_steps, chosen.steps) == (True, most)
 

@@ -138,12 +138,7 @@ def test_validation_prompts_obey_the_rules_of_prompts_and_are_sixteen_at_most():
 
 
 def test_auto_chooses_the_steps_among_twice_the_default():
-    for resolution, method, most in (
-        (128, "pivotal", 300),
-        (128, "full", 400),
-        (512, "full", 1600),
-        (512, "lora", 1000),
-    ):
+    for resolution, method, most in ((128, "pivotal", 400), (512, "full", 1600), (512, "lora", 1000)):
         config = parse_config({"steps": " auto ", "method": method}, base_resolution=resolution)
         assert (config.choose_steps, config.steps) == (True, most)
     told = parse_config({"choose_steps": True, "steps": 300}, base_resolution=128)
@@ -186,7 +181,7 @@ def test_a_full_size_base_gets_the_published_learning_rates(method):
     if method is Method.FULL:
         assert full_size.token_learning_rate == full_size.learning_rate
     assert full_size.batch_size == 1
-    assert small.batch_size > 1
+    assert small.batch_size == (4 if small.method.has_adapters else 8)
 
 
 @pytest.mark.parametrize("method", ["textual_inversion", "hypernetwork"])
@@ -230,7 +225,23 @@ def test_what_is_given_wins_over_the_defaults_of_the_base():
 
 
 def test_without_values_the_pivotal_method_learns():
-    assert parse_config({}, base_resolution=128) == parse_config({"method": Method.PIVOTAL}, base_resolution=128)
+    assert parse_config({}, base_resolution=128) == TrainingConfig(
+        method=Method.PIVOTAL,
+        steps=150,
+        batch_size=4,
+        learning_rate=3e-3,
+        token_learning_rate=3e-3,
+        learning_rate_schedule=Schedule.COSINE,
+        snr_gamma=0,
+        prior_weight=0.5,
+        num_class_images=24,
+    )
+
+
+@pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 400}, {"preset": "best"}])
+def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
+    expected = TrainingConfig(method=Method.PIVOTAL, choose_steps=True, steps=400, snr_gamma=0)
+    assert parse_config(told, base_resolution=128) == expected
 
 
 @pytest.mark.parametrize("key", [*BOUNDS, *CHOICES, *sorted(SWITCHES)])
