@@ -69,3 +69,27 @@ def test_a_run_that_is_over_leaves_signals_to_whoever_had_them(
     assert (run.step, run.interrupted) == ((0, True) if stopped else (2, False))
     signal.raise_signal(signal.SIGTERM)
     assert came == [signal.SIGTERM]
+
+
+@pytest.mark.usefixtures("signals")
+def test_an_interrupted_training_ends_the_program_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(RECIPE)
+    from training.learning import learn
+
+    class Objective:
+        def __init__(self, stop: bool) -> None:
+            self.modules, self.stop, self.calls = {"layer": torch.nn.Linear(3, 2)}, stop, 0
+
+        def loss(self, _: object) -> torch.Tensor:
+            self.calls += 1
+            if self.stop and self.calls == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return self.modules["layer"](torch.ones(4, 3)).square().mean()
+
+    with pytest.raises(SystemExit, match="interrupted at step 2"):
+        learn(Objective(stop=True), tmp_path, 1e-2, 0, minutes=1e6, steps=5)
+    rest = Objective(stop=False)
+    learn(rest, tmp_path, 1e-2, 0, minutes=1e6, steps=5)
+    assert rest.calls == 3

@@ -1,6 +1,7 @@
 """One loop for the networks that look at pictures (05_judge, 07_check). Knows a loss; does not know what it means."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,10 @@ class Objective(Protocol):
 
 
 def learn(objective: Objective, folder: Path, rate: float, seed: int, minutes: float, steps: int | None) -> None:
-    """Trains to the limit, over all sessions; each step draws from its own seed, so that a resumed run draws the same."""
+    """Trains to the limit, over all sessions; each step draws from its own seed, so that a resumed run draws the same.
+
+    A signal ends the program, so that nothing is measured of what is half trained.
+    """
     parameters = [parameter for module in objective.modules.values() for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.05, foreach=True)
     run = Run(folder, checkpoint_minutes=4)
@@ -44,5 +48,7 @@ def learn(objective: Objective, folder: Path, rate: float, seed: int, minutes: f
             if logged := run.advance({"loss": loss.item()}):
                 bars.update(bar, completed=run.progress, description=f"step {run.step} loss {logged['loss']:.4f}")
     run.save()
+    if run.interrupted:
+        sys.exit(f"interrupted at step {run.step}; the same command goes on from there")
     for module in objective.modules.values():
         module.eval()
