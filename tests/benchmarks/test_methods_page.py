@@ -83,4 +83,4 @@ def test_presets_have_a_table_of_their_own_with_the_steps_that_were_kept(page: s
 def test_figures_of_a_former_bundled_base_are_said_to_be_so(page: str) -> None:
     methods, presets = page.split("## Presets, measured")
     assert "2026-01-01, a processor" in methods
-    assert "2026-01-01, with a former bundled base, a processor" in presets
+    assert "2026-01-01, with a former bundled base and the defaults of that time, a processor" in presets
