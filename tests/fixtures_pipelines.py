@@ -26,7 +26,7 @@ from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import Method, MixedPrecision, TrainingConfig
 from packshot.ports import LoadedFineTune, Progress, Sample, TrainedWeights, TrainingExample, TrainingTask
 
 RESOLUTION = 16
@@ -126,10 +126,10 @@ def never() -> bool:
 class Studio:
     """Bases, trainer and generator over one embedded folder, as the composition root wires them."""
 
-    def __init__(self, folder: Path, **limits: int) -> None:
+    def __init__(self, folder: Path, *, precision: MixedPrecision = MixedPrecision.NO, **limits: int) -> None:
         self.folder = folder
         self.bases = DiffusersBaseModels(embedded=lambda: folder, digests=FileDigests(), device="cpu")
-        self.engine = DiffusersEngine(self.bases, EngineLimits(**limits))
+        self.engine = DiffusersEngine(self.bases, EngineLimits(**limits), precision=precision)
         self.generator = DiffusersGenerator(self.bases, self.engine)
         self.trainer = DiffusersTrainer(self.bases, self.generator)
         self.base: BaseModelRef = self.bases.describe("embedded")

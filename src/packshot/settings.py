@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, NAMESPACE_PATTERN
 from packshot.domain.errors import InvalidInput
+from packshot.domain.training import MixedPrecision
 
 
 class Settings(BaseSettings):
@@ -35,6 +36,10 @@ class Settings(BaseSettings):
         description="The namespace of identifiers, and their first word.",
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
+    mixed_precision: MixedPrecision = Field(
+        default=MixedPrecision.NO,
+        description="The floats that bases make pictures with: no (32 bits), or bf16 or fp16 for half the memory.",
+    )
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
     picture_jobs: int = Field(
         default=8, ge=1, le=256, description="How many jobs a worker makes pictures for at once, mixed in one batch."

@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fixtures_pipelines import save_pipeline
+from PIL import Image
 from shell import SETTINGS, THREADS, Shell
 
 from packshot import Engine
@@ -175,3 +177,18 @@ def test_the_scheduler_is_chosen_at_the_command_line(new_shell: Callable[..., Sh
     assert len({each["images"][0]["sha256"] for each in made}) == 3
     refused = shell("generate", "a pear", *options, "--scheduler", "heun", code=2)
     assert "take one of ddim" in refused.err
+
+
+def test_a_setting_says_which_floats_pictures_are_made_with(served: Shell, tmp_path: Path) -> None:
+    pictures = list[np.ndarray]()
+    for floats in ("no", "bf16"):
+        shell = Shell(served.home, {**served.env, "PACKSHOT_MIXED_PRECISION": floats})
+        shell("generate", "a sks_honeycrisp_apple", "--steps", 3, "--seed", 5, "--out", tmp_path / floats)
+        (path,) = (tmp_path / floats).glob("*.png")
+        pictures.append(np.asarray(Image.open(path), dtype=float))
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 4
+
+
+def test_floats_that_do_not_exist_are_refused(served: Shell) -> None:
+    shell = Shell(served.home, {**served.env, "PACKSHOT_MIXED_PRECISION": "fp8"})
+    assert "PACKSHOT_MIXED_PRECISION" in shell("generate", "a sks_honeycrisp_apple", code=2).err

@@ -114,7 +114,7 @@ class Models:
             prompt_cache_mib=settings.prompt_cache_mib,
             max_replicas=settings.max_replicas,
         )
-        return DiffusersEngine(self._diffusers_bases, limits, self.engine_tally)
+        return DiffusersEngine(self._diffusers_bases, limits, self.engine_tally, precision=settings.mixed_precision)
 
     @cached_property
     def engine_tally(self) -> "EngineTally":

@@ -24,6 +24,7 @@ from packshot.diffusion.families import FAMILIES, FamilyEntry
 from packshot.digests import FileDigests
 from packshot.domain.errors import BaseModelRefused, CorruptArtifact, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef
+from packshot.domain.training import MixedPrecision
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,7 @@ class DiffusersBaseModels:
         self._embedded = embedded
         self._digests = digests
         self._device = device
-        self._loaded: tuple[str, Family] | None = None
+        self._loaded: tuple[tuple[str, MixedPrecision], Family] | None = None
         self._in_use = threading.RLock()
         self._borrower: int | None = None
 
@@ -82,20 +83,20 @@ class DiffusersBaseModels:
             return None
 
     @contextmanager
-    def borrow(self, base: BaseModelRef) -> "Iterator[Family]":
+    def borrow(self, base: BaseModelRef, precision: MixedPrecision = MixedPrecision.NO) -> "Iterator[Family]":
         """The loaded base, for this thread alone while the context lasts. Leave it as it was.
+
+        Its passes compute with ``precision``, or as those of a context around this one, which holds the same base.
 
         Raises:
             BaseModelRefused: it is gone, or cannot be loaded.
             CorruptArtifact: its files are no longer those that were recorded.
         """
         with self._in_use:
-            if self._loaded is None or self._loaded[0] != base.digest:
-                self._loaded = None
-                self._loaded = base.digest, self._load(base)
+            loaded = self._held(base, precision)
             before, self._borrower = self._borrower, threading.get_ident()
             try:
-                yield self._loaded[1]
+                yield loaded
             finally:
                 self._borrower = before
 
@@ -112,7 +113,17 @@ class DiffusersBaseModels:
         """
         return self._locate(base.source, base.revision)[0]
 
-    def _load(self, base: BaseModelRef) -> "Family":
+    def _held(self, base: BaseModelRef, precision: MixedPrecision) -> "Family":
+        """The base that is loaded, where it will do, or else ``base`` in its place."""
+        if self._loaded:
+            (digest, floats), loaded = self._loaded
+            if digest == base.digest and (floats is precision or self.borrowed_here):
+                return loaded
+        self._loaded = None
+        self._loaded = (base.digest, precision), self._load(base, precision)
+        return self._loaded[1]
+
+    def _load(self, base: BaseModelRef, precision: MixedPrecision) -> "Family":
         folder, _ = self._locate(base.source, base.revision)
         entry = FAMILIES.get(base.family)
         if entry is None:
@@ -126,7 +137,7 @@ class DiffusersBaseModels:
                 "put the recorded files back, or register the changed base anew and retrain"
             )
         self._examine(base.source, folder)
-        return self._from(entry, folder, base.source)
+        return self._from(entry, folder, base.source, precision)
 
     def load_beside(self, folder: Path) -> "tuple[str, Family]":
         """A pipeline that is no base, with its family's name, for the caller alone.
@@ -135,13 +146,13 @@ class DiffusersBaseModels:
             BaseModelRefused: it is incomplete, of no known family, pickled, or cannot be loaded.
         """
         files = examine(folder, str(folder), self._digests, refuse_pickles=True)
-        return files.family.name, self._from(files.family, folder, str(folder))
+        return files.family.name, self._from(files.family, folder, str(folder), MixedPrecision.NO)
 
-    def _from(self, entry: FamilyEntry, folder: Path, source: str) -> "Family":
+    def _from(self, entry: FamilyEntry, folder: Path, source: str, precision: MixedPrecision) -> "Family":
         from safetensors import SafetensorError
 
         try:
-            return entry.load(folder, self._torch_device())
+            return entry.load(folder, self._torch_device(), precision)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BaseModelRefused(f"the base {source} cannot be loaded: {error}") from error
 

@@ -12,14 +12,22 @@ from torch import nn
 from transformers import CLIPTokenizer, PreTrainedModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from packshot.diffusion.floats import shorten
 from packshot.diffusion.text_encoders import TextEncoder, Tokenizer
 from packshot.domain.errors import BaseModelRefused
+from packshot.domain.training import MixedPrecision
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def load_module(kind: type[M], folder: Path, component: str, device: torch.device) -> M:
-    """The component's module in 32-bit floats, frozen and in evaluation mode.
+def load_module(
+    kind: type[M],
+    folder: Path,
+    component: str,
+    device: torch.device,
+    precision: MixedPrecision = MixedPrecision.NO,
+) -> M:
+    """The component's module, frozen and in evaluation mode, its weights as passes with ``precision`` need them.
 
     Raises:
         BaseModelRefused: weights missing or of other shapes than the configuration says.
@@ -36,24 +44,37 @@ def load_module(kind: type[M], folder: Path, component: str, device: torch.devic
             f"the weights of the base's {component} lack {wrong[0]!r} or have another shape ({len(wrong)} such); "
             "copy the folder anew"
         )
-    return module.float().to(device).eval().requires_grad_(False)
+    module.float()
+    shorten(module, precision)
+    return module.to(device).eval().requires_grad_(False)
 
 
 def load_text_encoder(
-    kind: type[PreTrainedModel], folder: Path, number: int, device: torch.device, *, max_tokens: int | None = None
+    kind: type[PreTrainedModel],
+    folder: Path,
+    number: int,
+    device: torch.device,
+    precision: MixedPrecision,
+    *,
+    max_tokens: int | None = None,
 ) -> TextEncoder:
-    """The ``number``-th text encoder (from 1) with its tokenizer; prompts are cut to at most ``max_tokens``."""
+    """The ``number``-th text encoder (from 1) with its tokenizer; prompts are cut to at most ``max_tokens``.
+
+    What T5 computes is beyond the largest 16-bit float, so it computes in 32 bits instead.
+    """
     suffix = f"_{number}" if number > 1 else ""
     tokenizer_folder = folder / f"tokenizer{suffix}"
     is_clip = kind.__name__.startswith("CLIP")
     tokenizer = (CLIPTokenizer if is_clip else T5Tokenizer).from_pretrained(tokenizer_folder, local_files_only=True)
     name = f"text_encoder{suffix}"
+    too_large = precision is MixedPrecision.FP16 and not is_clip
     return TextEncoder(
         name=name,
-        module=load_module(kind, folder, name, device),
+        module=load_module(kind, folder, name, device, MixedPrecision.NO if too_large else precision),
         tokenizer=cast(Tokenizer, tokenizer),
         device=device,
         max_tokens=max_tokens,
+        fits_fp16=is_clip,
     )
 
 

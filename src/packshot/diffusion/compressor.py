@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from packshot.diffusion.bases import DiffusersBaseModels
+from packshot.diffusion.floats import HALVES
 from packshot.diffusion.interop import DOWN, UP, Layout
 from packshot.diffusion.methods import applied
 from packshot.diffusion.methods.full import DELTA
@@ -22,8 +23,6 @@ from packshot.domain.errors import InvalidInput
 from packshot.domain.models import BaseModelRef
 from packshot.domain.training import Method, MixedPrecision
 from packshot.ports import CompressedWeights, LoadedFineTune
-
-_FLOATS = {MixedPrecision.BF16: torch.bfloat16, MixedPrecision.FP16: torch.float16}
 
 
 class DiffusersCompressor:
@@ -54,7 +53,7 @@ class DiffusersCompressor:
                 small, left = _low_rank(changes, layers, rank)
                 header = dataclasses.replace(header, method=Method.LORA, rank=rank, alpha=rank)
             else:
-                small, left = _shortened(changes, _FLOATS[delta])
+                small, left = _shortened(changes, HALVES[delta])
             with applied(loaded, header, kept | small):
                 weights = write_weights(header, kept | small)
         return CompressedWeights(method=header.method, weights=weights, relative_error=_ratio(left, changes))

@@ -18,6 +18,7 @@ from packshot.diffusion.tickets import Listener, PictureRequest, Ticket, hear_no
 from packshot.diffusion.turns import Turns
 from packshot.domain.errors import QueueFull
 from packshot.domain.models import BaseModelRef
+from packshot.domain.training import MixedPrecision
 
 _log = logging.getLogger("packshot.engine")
 
@@ -26,16 +27,23 @@ class DiffusersEngine:
     """Samples requests in one batch, whatever their fine-tunes, callers, steps and schedulers.
 
     A picture is what it would be alone, except for rounding: see ``generator``. ``memory`` is what stood beside the
-    base, and what can, when it was taken into use; None before. ``tally`` counts what it does.
+    base, and what can, when it was taken into use; None before. ``tally`` counts what it does. Passes through the base
+    compute with ``precision``.
     """
 
     def __init__(
-        self, bases: DiffusersBaseModels, limits: EngineLimits | None = None, tally: EngineTally | None = None
+        self,
+        bases: DiffusersBaseModels,
+        limits: EngineLimits | None = None,
+        tally: EngineTally | None = None,
+        *,
+        precision: MixedPrecision = MixedPrecision.NO,
     ) -> None:
         self.limits = limits or EngineLimits()
         self.tally = tally or EngineTally()
         self.memory: EngineMemory | None = None
         self._bases = bases
+        self._precision = precision
         self._residents: WeakKeyDictionary[Family, Resident] = WeakKeyDictionary()
         self._turns: Turns[Prepared] = Turns()
         self._changed = threading.Condition()
@@ -94,7 +102,7 @@ class DiffusersEngine:
                     entry.ticket.fail(error)
 
     def _serve(self, base: BaseModelRef, turns: Turns[Prepared], changed: threading.Condition) -> None:
-        with self._bases.borrow(base) as loaded:
+        with self._bases.borrow(base, self._precision) as loaded:
             if loaded not in self._residents:
                 self._residents[loaded] = Resident(loaded, self.limits, self.tally)
                 self.memory = self._residents[loaded].memory

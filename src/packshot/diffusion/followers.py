@@ -57,7 +57,7 @@ def _carry_out(received: Order, bases: DiffusersBaseModels, processes: Launched)
     task = received.task
     with ExitStack() as borrowed:
         with processes.watched():
-            base = borrowed.enter_context(bases.borrow(task.base))
+            base = borrowed.enter_context(bases.borrow(task.base, task.config.frozen_precision))
             plan = BatchPlan(
                 instances=received.instances,
                 class_examples=received.class_examples,

@@ -8,15 +8,18 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from packshot.diffusion.floats import computing
 from packshot.diffusion.latent_codec import LatentCodec
-from packshot.diffusion.protocols import LatentDistribution, NoiseProcess, Sampler
+from packshot.diffusion.protocols import Conditioning, LatentDistribution, NoiseProcess, Sampler
 from packshot.diffusion.text_encoders import NewToken, TextEncoder
 from packshot.domain.errors import InvalidInput
+from packshot.domain.training import MixedPrecision
 
 
 class LoadedBase:
     """The parts of ``Family`` that do not differ between families. All weights are frozen.
 
+    Passes through denoiser and text encoders compute with ``precision``, to which their weights are kept.
     ``patch`` is the edge, in latent cells, of what the denoiser reads as one, and ``coarsest`` that of the coarsest
     it computes with; ``sample_size`` is the edge of its native latents.
     """
@@ -36,8 +39,10 @@ class LoadedBase:
         patch: int,
         coarsest: int,
         device: torch.device,
+        precision: MixedPrecision,
     ) -> None:
         self.device = device
+        self._precision = precision
         self._denoiser = denoiser
         self._codec = codec
         self._encoders = tuple(text_encoders)
@@ -72,6 +77,16 @@ class LoadedBase:
         other = copy.copy(self)
         other._denoiser = denoiser
         return other
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """What the denoiser is told of prompts, in 32-bit floats."""
+        with computing(self._precision, self.device):
+            return {name: tensor.float() for name, tensor in self._encode_prompts(prompts).items()}
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The denoiser's prediction, in 32-bit floats."""
+        with computing(self._precision, self.device):
+            return self._predict(noisy, timesteps, conditioning).float()
 
     def encode_pixels(self, pixels: Tensor) -> LatentDistribution:
         """One picture, (3, height, width) in [-1, 1], to the distribution of its latents."""
@@ -132,6 +147,12 @@ class LoadedBase:
             InvalidConfiguration: the token is in a vocabulary already.
         """
         return TokenOfBase({encoder: encoder.new_token(token, rows[encoder.name]) for encoder in self._encoders})
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        raise NotImplementedError
+
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        raise NotImplementedError
 
     @contextmanager
     def with_token(self, token: str, rows: Mapping[str, Tensor]) -> Iterator[Mapping[str, nn.Parameter]]:

@@ -5,7 +5,6 @@ checkpoint holds parameters and optimiser state exactly. Dropout layers stay off
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -15,17 +14,16 @@ from packshot.diffusion.batches import Batch, BatchPlan
 from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.course import Course, Losses
+from packshot.diffusion.floats import computing
 from packshot.diffusion.looks import Looks
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.processes import Processes
 from packshot.diffusion.protocols import Attachment, Family
-from packshot.domain.training import MixedPrecision, TrainingConfig
+from packshot.domain.training import TrainingConfig
 from packshot.ports import Progress
 
 # What a base that was distilled to read a guidance scale is told in training.
 GUIDANCE = 1.0
-
-_HALVES = {MixedPrecision.BF16: torch.bfloat16, MixedPrecision.FP16: torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +110,9 @@ def squared_errors(parts: Sequence[tuple[Loop, Batch]]) -> list[Tensor]:
     timesteps = torch.cat([batch.timesteps for _, batch in parts]).to(base.device)
     frames = torch.cat([batch.frames for _, batch in parts])
     noisy = base.add_noise(latents, noise, timesteps)
-    with autocast_of(parts[0][0].config, base.device):
+    with computing(parts[0][0].config.mixed_precision, base.device):
         told = [loop.conditioning(batch.prompts) for loop, batch in parts]
         of_all = told[0] if len(told) == 1 else {name: torch.cat([each[name] for each in told]) for name in told[0]}
         prediction = base.predict(noisy, timesteps, of_all | base.picture_conditioning(frames, GUIDANCE))
-    errors = (prediction.float() - base.target(latents, noise, timesteps)).square()
+    errors = (prediction - base.target(latents, noise, timesteps)).square()
     return list(errors.split([len(batch.latents) for _, batch in parts]))
-
-
-def autocast_of(config: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The floats of a forward pass with ``config``, while the context lasts."""
-    half = _HALVES.get(config.mixed_precision)
-    return torch.autocast(device.type, dtype=half) if half else nullcontext()

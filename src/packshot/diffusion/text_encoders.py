@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedModel
 
+from packshot.diffusion.floats import without_fp16
 from packshot.domain.errors import IncompatibleFineTune, InvalidConfiguration
 
 # A new token starts at its class noun, moved by this share of the vocabulary's own spread: near enough to mean the
@@ -69,7 +70,10 @@ class NewToken:
 
 
 class TextEncoder:
-    """A frozen text encoder. ``name`` is that of its folder; prompts are cut to ``max_tokens`` or what it can read."""
+    """A frozen text encoder. ``name`` is that of its folder; prompts are cut to ``max_tokens`` or what it can read.
+
+    ``fits_fp16``: what it computes is not beyond the largest 16-bit float.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class TextEncoder:
         tokenizer: Tokenizer,
         device: torch.device,
         max_tokens: int | None = None,
+        fits_fp16: bool = True,
     ) -> None:
         self.name = name
         self.module = module
@@ -90,6 +95,7 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._token: tuple[str, str] | None = None
         self._device = device
+        self._fits_fp16 = fits_fp16
         _pool_at_the_end(module, tokenizer)
 
     def __call__(self, prompts: Sequence[str], **options: Any) -> Any:
@@ -98,7 +104,8 @@ class TextEncoder:
         tokens = self._tokenizer(
             texts, padding="max_length", truncation=True, max_length=self.num_tokens, return_tensors="pt"
         )
-        return self.module(cast(Tensor, tokens.input_ids).to(self._device), **options)
+        with nullcontext() if self._fits_fp16 else without_fp16(self._device):
+            return self.module(cast(Tensor, tokens.input_ids).to(self._device), **options)
 
     @property
     def vocabulary(self) -> Mapping[str, int]:

@@ -53,7 +53,7 @@ class DiffusersTrainer:
         """
         _check(task.config, task.base)
         self._processes.check(task.config)
-        with self._bases.borrow(task.base) as base:
+        with self._bases.borrow(task.base, task.config.frozen_precision) as base:
             plan = Preparation(base=base, generator=self._generator).plan(task, report, stop)
             with attached_loop(task, base, plan, self._processes) as (loop, rows):
                 with self._processes.led(lambda: order(task, plan, loop.checkpoints.newest())):
@@ -68,7 +68,7 @@ class DiffusersTrainer:
             BaseModelRefused, CorruptArtifact: the base cannot be loaded, or has changed.
         """
         _check(config, base)
-        with self._bases.borrow(base) as borrowed:
+        with self._bases.borrow(base, config.frozen_precision) as borrowed:
             return try_out(borrowed, config, class_noun, lambda: recomputed(borrowed, config))
 
     def train_together(self, members: Sequence[GroupMember]) -> None:
@@ -80,7 +80,8 @@ class DiffusersTrainer:
         for member in members:
             with member.own():
                 _check(member.task.config, member.task.base)
-        with self._bases.borrow(members[0].task.base) as base:
+        first = members[0].task
+        with self._bases.borrow(first.base, first.config.frozen_precision) as base:
             preparation = Preparation(base=base, generator=self._generator)
             train_members(base, preparation, members, self._group_samples)
 

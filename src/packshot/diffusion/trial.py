@@ -12,7 +12,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from packshot.diffusion.loop import GUIDANCE, autocast_of
+from packshot.diffusion.floats import computing
+from packshot.diffusion.loop import GUIDANCE
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family
 from packshot.domain.training import TrainingConfig
@@ -86,13 +87,13 @@ class _Passes:
         self._timesteps = base.draw_timesteps(rows, generator).to(base.device)
 
     def forward(self) -> Tensor:
-        with autocast_of(self._config, self._base.device):
+        with computing(self._config.mixed_precision, self._base.device):
             told = self._base.encode_prompts(self._prompts) if self._prompts_learn else self._known
             noisy = self._base.add_noise(self.latents, self.latents, self._timesteps)
             return self._base.predict(noisy, self._timesteps, told | self._frames)
 
     def step(self) -> None:
-        self.forward().float().square().mean().backward()
+        self.forward().square().mean().backward()
         for parameter in self._attachment.parameters.values():
             parameter.grad = None
 

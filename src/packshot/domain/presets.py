@@ -242,7 +242,7 @@ def parse_config(
     assert isinstance(preset, Preset)
     preset_says = preset_values(preset, method, family, base_resolution).values
     choosing = bool({**preset_says, **given}.get("choose_steps"))
-    defaults = _defaults(method, family, base_resolution, choosing=choosing) | preset_says
+    defaults = {**_defaults(method, family, base_resolution, choosing=choosing), **preset_says}
     if auto and "choose_steps" not in defaults:
         defaults["steps"] = _AUTO_STEPS * int(str(defaults.get("steps", TrainingConfig.steps)))
     if given.get("optimizer") is OptimizerKind.PRODIGY:

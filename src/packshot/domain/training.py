@@ -206,6 +206,14 @@ class TrainingConfig:
         return self.prior_weight > 0
 
     @property
+    def frozen_precision(self) -> MixedPrecision:
+        """The floats that the base's own weights are kept in: those of the passes, unless they learn themselves.
+
+        A step changes a weight by less than shorter floats can tell apart.
+        """
+        return MixedPrecision.NO if self.method is Method.FULL else self.mixed_precision
+
+    @property
     def can_be_grouped(self) -> bool:
         """Whether a base can hold several such trainings at once: they leave its own weights alone.
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packshot.domain.training import MixedPrecision
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ class FamilyEntry:
     denoiser: str
     weights: dict[str, str]
     others: dict[str, str]
-    load: "Callable[[Path, torch.device], Family]"
+    load: "Callable[[Path, torch.device, MixedPrecision], Family]"
     sample_size: int | None = None
 
     @property
@@ -33,28 +35,28 @@ class FamilyEntry:
         return self.weights | self.others
 
 
-def _load_stable_diffusion(folder: Path, device: "torch.device") -> "Family":
+def _load_stable_diffusion(folder: Path, device: "torch.device", precision: MixedPrecision) -> "Family":
     from packshot.diffusion.families.stable_diffusion import StableDiffusion
 
-    return StableDiffusion.load(folder, device)
+    return StableDiffusion.load(folder, device, precision)
 
 
-def _load_sdxl(folder: Path, device: "torch.device") -> "Family":
+def _load_sdxl(folder: Path, device: "torch.device", precision: MixedPrecision) -> "Family":
     from packshot.diffusion.families.sdxl import StableDiffusionXL
 
-    return StableDiffusionXL.load(folder, device)
+    return StableDiffusionXL.load(folder, device, precision)
 
 
-def _load_sd3(folder: Path, device: "torch.device") -> "Family":
+def _load_sd3(folder: Path, device: "torch.device", precision: MixedPrecision) -> "Family":
     from packshot.diffusion.families.sd3 import StableDiffusion3
 
-    return StableDiffusion3.load(folder, device)
+    return StableDiffusion3.load(folder, device, precision)
 
 
-def _load_flux(folder: Path, device: "torch.device") -> "Family":
+def _load_flux(folder: Path, device: "torch.device", precision: MixedPrecision) -> "Family":
     from packshot.diffusion.families.flux import Flux
 
-    return Flux.load(folder, device)
+    return Flux.load(folder, device, precision)
 
 
 FAMILIES: dict[str, FamilyEntry] = {

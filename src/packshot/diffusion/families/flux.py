@@ -16,6 +16,7 @@ from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
+from packshot.domain.training import MixedPrecision
 
 MAX_T5_TOKENS = 512
 PATCH = 2
@@ -38,6 +39,7 @@ class Flux(LoadedBase):
         t5: TextEncoder,
         process: FlowMatching,
         device: torch.device,
+        precision: MixedPrecision,
     ) -> None:
         super().__init__(
             denoiser=transformer,
@@ -49,27 +51,29 @@ class Flux(LoadedBase):
             patch=PATCH,
             coarsest=PATCH,
             device=device,
+            precision=precision,
         )
         self._clip, self._t5, self._flow = clip, t5, process
         self._reads_guidance = bool(transformer.config["guidance_embeds"])
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
-        """Load the components in ``folder`` from safetensors alone, in 32-bit floats.
+    def load(cls, folder: Path, device: torch.device, precision: MixedPrecision) -> Self:
+        """Load the components in ``folder`` from safetensors alone; passes compute with ``precision``.
 
         Raises:
             BaseModelRefused: weights missing or of other shapes than the configuration says.
         """
         return cls(
-            transformer=load_module(FluxTransformer2DModel, folder, "transformer", device),
+            transformer=load_module(FluxTransformer2DModel, folder, "transformer", device, precision),
             vae=load_module(AutoencoderKL, folder, "vae", device),
-            clip=load_text_encoder(CLIPTextModel, folder, 1, device),
-            t5=load_text_encoder(T5EncoderModel, folder, 2, device, max_tokens=MAX_T5_TOKENS),
+            clip=load_text_encoder(CLIPTextModel, folder, 1, device, precision),
+            t5=load_text_encoder(T5EncoderModel, folder, 2, device, precision, max_tokens=MAX_T5_TOKENS),
             process=FlowMatching(read_config(folder, "scheduler"), device),
             device=device,
+            precision=precision,
         )
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def _encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """T5's hidden states, (batch, tokens, width), and CLIP's pooled (batch, width)."""
         return {
             "hidden_states": self._t5(prompts).last_hidden_state,
@@ -82,7 +86,7 @@ class Flux(LoadedBase):
             return {}
         return {"guidance": torch.full((len(frames),), guidance, device=self.device)}
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's prediction; latents are packed before it and unpacked after it."""
         _, _, height, width = noisy.shape
         hidden_states = conditioning["hidden_states"]

@@ -16,6 +16,7 @@ from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
+from packshot.domain.training import MixedPrecision
 
 MAX_T5_TOKENS = 256
 
@@ -34,6 +35,7 @@ class StableDiffusion3(LoadedBase):
         t5: TextEncoder,
         process: FlowMatching,
         device: torch.device,
+        precision: MixedPrecision,
     ) -> None:
         super().__init__(
             denoiser=transformer,
@@ -45,29 +47,31 @@ class StableDiffusion3(LoadedBase):
             patch=int(transformer.config["patch_size"]),
             coarsest=int(transformer.config["patch_size"]),
             device=device,
+            precision=precision,
         )
         self._clips, self._t5, self._flow = clips, t5, process
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
-        """Load the components in ``folder`` from safetensors alone, in 32-bit floats.
+    def load(cls, folder: Path, device: torch.device, precision: MixedPrecision) -> Self:
+        """Load the components in ``folder`` from safetensors alone; passes compute with ``precision``.
 
         Raises:
             BaseModelRefused: weights missing or of other shapes than the configuration says.
         """
         return cls(
-            transformer=load_module(SD3Transformer2DModel, folder, "transformer", device),
+            transformer=load_module(SD3Transformer2DModel, folder, "transformer", device, precision),
             vae=load_module(AutoencoderKL, folder, "vae", device),
             clips=(
-                load_text_encoder(CLIPTextModelWithProjection, folder, 1, device),
-                load_text_encoder(CLIPTextModelWithProjection, folder, 2, device),
+                load_text_encoder(CLIPTextModelWithProjection, folder, 1, device, precision),
+                load_text_encoder(CLIPTextModelWithProjection, folder, 2, device, precision),
             ),
-            t5=load_text_encoder(T5EncoderModel, folder, 3, device, max_tokens=MAX_T5_TOKENS),
+            t5=load_text_encoder(T5EncoderModel, folder, 3, device, precision, max_tokens=MAX_T5_TOKENS),
             process=FlowMatching(read_config(folder, "scheduler"), device),
             device=device,
+            precision=precision,
         )
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def _encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """The tokens of both CLIP encoders, side by side and padded to T5's width, before those of T5; both pooled."""
         outputs = [clip(prompts, output_hidden_states=True) for clip in self._clips]
         clips = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
@@ -78,7 +82,7 @@ class StableDiffusion3(LoadedBase):
             "pooled": torch.cat([output.text_embeds for output in outputs], dim=-1),
         }
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's prediction."""
         return cast(Any, self._denoiser)(
             hidden_states=noisy,

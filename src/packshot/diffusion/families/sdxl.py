@@ -17,6 +17,7 @@ from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
 from packshot.diffusion.variance_preserving import VariancePreserving
+from packshot.domain.training import MixedPrecision
 
 
 class StableDiffusionXL(LoadedBase):
@@ -33,6 +34,7 @@ class StableDiffusionXL(LoadedBase):
         scheduler_config: dict[str, object],
         empty_is_zero: bool,
         device: torch.device,
+        precision: MixedPrecision,
     ) -> None:
         process = VariancePreserving(scheduler_config, device)
         super().__init__(
@@ -45,31 +47,33 @@ class StableDiffusionXL(LoadedBase):
             patch=1,
             coarsest=2 ** (len(unet.config["block_out_channels"]) - 1),
             device=device,
+            precision=precision,
         )
         self._variance_preserving = process
         self._empty_is_zero = empty_is_zero
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
-        """Load the components in ``folder`` from safetensors alone, in 32-bit floats.
+    def load(cls, folder: Path, device: torch.device, precision: MixedPrecision) -> Self:
+        """Load the components in ``folder`` from safetensors alone; passes compute with ``precision``.
 
         Raises:
             BaseModelRefused: weights missing or of other shapes than the configuration says.
         """
         index = json.loads((folder / "model_index.json").read_text())
         return cls(
-            unet=load_module(UNet2DConditionModel, folder, "unet", device),
+            unet=load_module(UNet2DConditionModel, folder, "unet", device, precision),
             vae=load_module(AutoencoderKL, folder, "vae", device),
             text_encoders=(
-                load_text_encoder(CLIPTextModel, folder, 1, device),
-                load_text_encoder(CLIPTextModelWithProjection, folder, 2, device),
+                load_text_encoder(CLIPTextModel, folder, 1, device, precision),
+                load_text_encoder(CLIPTextModelWithProjection, folder, 2, device, precision),
             ),
             scheduler_config=read_config(folder, "scheduler"),
             empty_is_zero=bool(index.get("force_zeros_for_empty_prompt", True)),
             device=device,
+            precision=precision,
         )
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def _encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Both encoders' last hidden states but one, (batch, tokens, widths), and the second's pooled (batch, width)."""
         outputs = [encoder(prompts, output_hidden_states=True) for encoder in self._encoders]
         hidden_states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
@@ -85,7 +89,7 @@ class StableDiffusionXL(LoadedBase):
         del guidance
         return {"time_ids": frames.to(self.device)}
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's prediction."""
         added = {"text_embeds": conditioning["pooled"], "time_ids": conditioning["time_ids"]}
         unet = cast(Any, self._denoiser)

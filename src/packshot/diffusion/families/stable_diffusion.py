@@ -16,6 +16,7 @@ from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
 from packshot.diffusion.variance_preserving import VariancePreserving
+from packshot.domain.training import MixedPrecision
 
 
 class StableDiffusion(LoadedBase):
@@ -31,6 +32,7 @@ class StableDiffusion(LoadedBase):
         text_encoder: TextEncoder,
         scheduler_config: dict[str, object],
         device: torch.device,
+        precision: MixedPrecision,
     ) -> None:
         sample_size = unet.config["sample_size"]
         process = VariancePreserving(scheduler_config, device)
@@ -44,30 +46,32 @@ class StableDiffusion(LoadedBase):
             patch=1,
             coarsest=2 ** (len(unet.config["block_out_channels"]) - 1),
             device=device,
+            precision=precision,
         )
         self._text_encoder = text_encoder
         self._variance_preserving = process
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
-        """Load the components in ``folder`` from safetensors alone, in 32-bit floats.
+    def load(cls, folder: Path, device: torch.device, precision: MixedPrecision) -> Self:
+        """Load the components in ``folder`` from safetensors alone; passes compute with ``precision``.
 
         Raises:
             BaseModelRefused: weights missing or of other shapes than the configuration says.
         """
         return cls(
-            unet=load_module(UNet2DConditionModel, folder, "unet", device),
+            unet=load_module(UNet2DConditionModel, folder, "unet", device, precision),
             vae=load_module(AutoencoderKL, folder, "vae", device),
-            text_encoder=load_text_encoder(CLIPTextModel, folder, 1, device),
+            text_encoder=load_text_encoder(CLIPTextModel, folder, 1, device, precision),
             scheduler_config=read_config(folder, "scheduler"),
             device=device,
+            precision=precision,
         )
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def _encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """The last hidden states, (batch, tokens, width)."""
         return {"hidden_states": self._text_encoder(prompts).last_hidden_state}
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The UNet's prediction."""
         return cast(Any, self._denoiser)(noisy, timesteps, conditioning["hidden_states"]).sample
 

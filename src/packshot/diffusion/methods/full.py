@@ -67,7 +67,7 @@ def _whole(module: nn.Module, name: str, tensor: Tensor) -> tuple[str, Tensor]:
     own = parameter_of(module, placed).detach()
     if own.shape != tensor.shape:
         raise IncompatibleFineTune(f"{name} has the shape {tuple(tensor.shape)}, and the base's is {tuple(own.shape)}")
-    return placed, own + tensor.to(own)
+    return placed, own.float() + tensor.to(own.device)
 
 
 def _placed(module: nn.Module, name: str) -> str:

@@ -29,7 +29,7 @@ class Rewriting(nn.Module):
         self.up = nn.Linear(width, projection.in_features)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
-        self.to(projection.weight)
+        self.to(projection.weight.device)
 
     def forward(self, told: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""

@@ -101,10 +101,12 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
     layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
     adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
     inject_adapter_in_model(adapters, module, adapter_name=_ADAPTER)
+    learning = {name: each for name, each in module.named_parameters() if each.requires_grad and ".lora_" in name}
+    for parameter in learning.values():
+        parameter.data = parameter.data.float()  # peft gives them the floats of the layer
     return {
         name.replace(f".{_ADAPTER}.", ".").replace(f"{_MAGNITUDE}.weight", _MAGNITUDE): parameter
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad and ".lora_" in name
+        for name, parameter in learning.items()
     }
 
 
