@@ -2,7 +2,8 @@
 
 Takes `base`, `judge/embedder` and `judge/clip` from the work folder, proves that they load, draw and judge, and puts
 them all at once where Packshot looks for them; a missing part or a package that is too large changes nothing. `--check`
-compares an existing package with its manifest. Does not know how anything was trained, beyond the figures it left.
+compares an existing package with its manifest, `--fine-tunes` writes what 08 has measured into the card of an existing
+package. Does not know how anything was trained, beyond the figures it left.
 """
 
 import argparse
@@ -41,6 +42,9 @@ RUNS = {
 }
 TOKENIZER = "tokenizer.json"
 IN_TOKENIZER = ("vocab.json", "merges.txt")  # which the judge's library reads there; the base's are for other tools too
+FINE_TUNES = "## Fine-tunes\n\n"  # the heading of their part of the card
+ABOUT_FINE_TUNES = """By `08_fine_tunes.py`, at the shipped defaults. Fidelity is a share of the real photos'; in brackets the bare base, or the drift
+without prior preservation. A class's first fine-tune has its class images in its seconds. "Called right" is by a probe on photos."""
 LOCAL_NAMES = ("_name_or_path", "name_or_path")
 
 
@@ -54,11 +58,15 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=REPOSITORY / "src/packshot/embedded/weights")
     parser.add_argument("--max-megabytes", type=float, default=settings["max_megabytes"], help="limit of the package")
     parser.add_argument("--check", action="store_true", help="compare the package with its manifest, and stop")
+    parser.add_argument("--fine-tunes", action="store_true", help="write what 08 has measured into its card, and stop")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     try:
-        if not arguments.check:
+        if arguments.fine_tunes:
+            check_bundle(arguments.target)
+            tell_fine_tunes(work_folder(), arguments.target, arguments.max_megabytes)
+        elif not arguments.check:
             package(work_folder(), arguments.target, arguments.max_megabytes, settings)
         check_bundle(arguments.target)
         check_size(arguments.target, arguments.max_megabytes)
@@ -203,7 +211,52 @@ def card(work: Path, weights: Path) -> str:
         held_out=", ".join(section("data")["held_out"]),
         training=table(("trained", "steps", "minutes", "last logged losses"), training_rows(work)),
         figures=table(("program", "figure", "value"), figure_rows(work)),
+        fine_tunes=fine_tunes(work),
     )  # fmt: skip
+
+
+def tell_fine_tunes(work: Path, weights: Path, limit: float) -> None:
+    """Puts the figures of fine-tunes, which are measured on a package, into its card."""
+    path = weights / "README.md"
+    before, heading, rest = path.read_text().partition(FINE_TUNES)
+    if not heading:
+        raise PackageRefused(f"{path} has no part {FINE_TUNES.strip()!r}: package anew")
+    told = before + heading + fine_tunes(work) + "\n\n" + rest[rest.index("## ") :]
+    added = len(told.encode()) - path.stat().st_size
+    if megabytes(weights) + added / 1e6 > limit:
+        raise PackageRefused(
+            f"the figures would make the package {added} bytes larger than it is: at most {limit:g} MB"
+        )
+    path.write_text(told)
+    write_manifest(weights)
+
+
+def fine_tunes(work: Path) -> str:
+    """Tables of what 08 has measured of the sample catalog and of real varieties."""
+    path = work / "fine_tunes/report.json"
+    report = json.loads(path.read_bytes()) if path.is_file() else {}
+    samples = {name: each for name, each in report.items() if "relative_fidelity" in each}
+    real = {name: each for name, each in report.items() if "probe" in each}
+    if not samples and not real:
+        return "Not measured on these weights."
+    return "\n\n".join((
+        ABOUT_FINE_TUNES,
+        table(("sample category", "seconds", "fidelity", "nearest", "scene", "drift"), (
+            (name, *(shown(each, *keys) for keys in (
+                ("seconds",), ("relative_fidelity",), ("nearest", "nearest_base"), ("scene", "scene_base"),
+                ("drift", "drift_without_prior"),
+            ))) for name, each in samples.items()
+        )),
+        table(("real variety", "seconds", "called right", "photos"), (
+            (name, *(shown(each, *keys) for keys in (("seconds",), ("probe", "probe_base"), ("probe_photos",))))
+            for name, each in real.items()
+        )),
+    ))  # fmt: skip
+
+
+def shown(figures: dict, first: str, beside: str = "") -> str:
+    """A figure, and what it is compared with in brackets."""
+    return f"{figures[first]:.3g}" + (f" ({figures[beside]:.3g})" if beside else "")
 
 
 def table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
@@ -234,7 +287,7 @@ def training_rows(work: Path) -> Iterable[tuple[str, int, str, str]]:
 def figure_rows(work: Path) -> Iterable[tuple[str, str, str]]:
     """Every number of every report.json; those of the autoencoder and the judge must be there."""
     required = [work / "autoencoder/report.json", work / "judge/report.json"]
-    for path in sorted({*required, *work.glob("*/report.json")}):
+    for path in sorted({*required, *work.glob("*/report.json")} - {work / "fine_tunes/report.json"}):
         for name, value in numbers(json.loads(read(path))):
             yield path.parent.name, name.replace("_", " "), str(value) if isinstance(value, int) else f"{value:.4g}"
 

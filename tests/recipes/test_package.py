@@ -138,6 +138,31 @@ def test_the_model_card_follows_the_conventions_and_gives_the_figures(trained: P
     assert "$" not in text
 
 
+def test_fine_tunes_that_were_measured_on_a_package_go_into_its_card_and_replace_former_ones(
+    trained: Path, target: Path, tmp_path: Path
+) -> None:
+    work, weights = tmp_path / "work", tmp_path / "weights"
+    shutil.copytree(target, weights)
+    assert "Not measured on these weights." in (weights / "README.md").read_text()
+    sample = {"seconds": 98.44, "relative_fidelity": 0.8912, "nearest": 1.0, "nearest_base": 0.25, "scene": 0.975}
+    sample |= {"scene_base": 1.0, "drift": 0.1284, "drift_without_prior": 0.2961}
+    real = {"seconds": 61.2, "probe": 0.6, "probe_base": 0.15, "probe_photos": 0.75}
+    for fidelity in (0.5, 0.8912):
+        report = {"produce/apple/honeycrisp": sample | {"relative_fidelity": fidelity}, "pear/conference": real}
+        (work / "fine_tunes").mkdir(parents=True, exist_ok=True)
+        (work / "fine_tunes/report.json").write_text(json.dumps(report))
+        assert run(work, weights, "--fine-tunes") == 0
+    assert run(work, weights, "--check") == 0
+    card = (weights / "README.md").read_text()
+    assert "| produce/apple/honeycrisp | 98.4 | 0.891 | 1 (0.25) | 0.975 (1) | 0.128 (0.296) |" in card
+    assert "| pear/conference | 61.2 | 0.6 (0.15) | 0.75 |" in card
+    assert card.count("## Fine-tunes") == card.count("## Limits") == 1
+    assert "0.5 |" not in card and "Not measured" not in card
+    before = files(weights)
+    assert "bytes larger" in str(run(work, weights, "--fine-tunes", "--max-megabytes", "0.001"))
+    assert files(weights) == before
+
+
 def test_a_new_package_replaces_the_former_one_and_equals_it(trained: Path, target: Path, tmp_path: Path) -> None:
     former = tmp_path / "weights"
     former.mkdir()
