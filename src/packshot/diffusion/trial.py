@@ -5,12 +5,17 @@ where the training does. Knows no family and no method.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from packshot.diffusion.floats import computing
 from packshot.diffusion.loop import GUIDANCE
@@ -37,7 +42,6 @@ def try_out(
     """
     rows = min(_MOST_ROWS, config.batch_size * (2 if config.uses_prior_preservation else 1))
     side = config.resolution or base.resolution
-    resident = _resident_bytes(base.device)
     modules = [base.denoiser, *base.text_encoders.values()]
     parameters = sum(each.numel() for module in modules for each in module.parameters())
     with base.with_token(_TOKEN, base.initial_rows(class_noun, config.seed, config.num_vectors)) as token_rows:
@@ -45,8 +49,9 @@ def try_out(
         try:
             passes = _Passes(base, config, attachment, class_noun, rows, side)
             with recomputed():
-                passes.step()  # the first is slower
-                activations = passes.kept_bytes()
+                passes.step()  # the first is slower, and reads the weights of a file that is mapped
+                resident = _resident_bytes(base.device) - passes.learning_bytes
+                activations = passes.peak_bytes()
                 step = passes.seconds(passes.step)
             with torch.no_grad():
                 forward = passes.seconds(passes.forward)
@@ -97,15 +102,19 @@ class _Passes:
         for parameter in self._attachment.parameters.values():
             parameter.grad = None
 
-    def kept_bytes(self) -> int:
-        """What a step keeps for its backward pass, beside the parameters."""
-        own = {each.untyped_storage().data_ptr() for module in self._modules() for each in module.parameters()}
-        with _counted(own) as kept:
+    def peak_bytes(self) -> int:
+        """The most that the tensors take which a step makes, but for the gradients of what learns."""
+        with _Live() as live:
             self.step()
-        return sum(kept.values())
+        return live.peak - self.learning_bytes
 
     def seconds(self, act: Callable[[], object]) -> float:
         return min(_seconds(self._base.device, act) for _ in range(2))
+
+    @property
+    def learning_bytes(self) -> int:
+        """What the parameters take that learn."""
+        return sum(each.nbytes for each in self._attachment.parameters.values())
 
     @property
     def _prompts_learn(self) -> bool:
@@ -113,23 +122,33 @@ class _Passes:
         learns_token = any(name.startswith(TOKEN_PREFIX) for name in self._attachment.parameters)
         return learns_token or self._attachment.text_encoder_learns
 
-    def _modules(self) -> list[nn.Module]:
-        return [self._base.denoiser, *self._base.text_encoders.values()]
 
+class _Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made within the context, as long as they live."""
 
-@contextmanager
-def _counted(own: set[int]) -> Iterator[dict[int, int]]:
-    """Bytes by storage that the backward pass keeps, but for the storages in ``own``."""
-    kept: dict[int, int] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._known = WeakIdKeyDictionary()
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = [each.untyped_storage() for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        made = func(*args, **(kwargs or {}))
+        for each in tree_leaves(made):
+            if isinstance(each, Tensor) and not any(each.untyped_storage() is one for one in before):
+                self._hold(each.untyped_storage())
+        return made
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield kept
+    def _hold(self, storage: UntypedStorage) -> None:
+        if storage not in self._known:
+            self._known[storage] = True
+            self._now += storage.nbytes()
+            self.peak = max(self.peak, self._now)
+            weakref.finalize(storage, self._let_go, storage.nbytes())
+
+    def _let_go(self, num_bytes: int) -> None:
+        self._now -= num_bytes
 
 
 def _seconds(device: torch.device, act: Callable[[], object]) -> float:

@@ -23,10 +23,10 @@ class Trial:
     """What trial passes through a loaded base measured.
 
     Attributes:
-        resident_bytes: What the process held with the base loaded and nothing that learns.
+        resident_bytes: What the process holds between two steps, but for what learns.
         base_parameters: Parameters of the base's denoiser and text encoders.
         learning_parameters: Parameters that learn.
-        activation_bytes: What one picture of a batch keeps for the backward pass.
+        activation_bytes: What one picture of a batch takes at the height of a step.
         step_seconds: Forward and backward pass, for one picture of a batch.
         forward_seconds: A forward pass without gradients, for one picture.
         encode_seconds: One picture to latents.
