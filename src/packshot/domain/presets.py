@@ -64,7 +64,7 @@ _SMALL_ADAPTERS_FALLING: Defaults = {
     "learning_rate": 3e-3,
     "token_learning_rate": 3e-3,
     "learning_rate_schedule": Schedule.COSINE,
-    "prior_weight": 0.5,
+    "prior_weight": 0.2,
     "num_class_images": 24,
 }
 _SMALL: Mapping[Method, Defaults] = {
