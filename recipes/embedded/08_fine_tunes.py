@@ -57,14 +57,19 @@ def main() -> None:
     folder = work_folder() / "fine_tunes"
     path = folder / "report.json"
     network = trained_network()
-    with create_workspace(Settings(home=folder / "workspace")) as space:
-        bench = Bench(space, network, folder)
+    # Two workspaces, for a real variety may have the name of an invented one.
+    with (
+        create_workspace(Settings(home=folder / "workspace")) as invented,
+        create_workspace(Settings(home=folder / "real")) as real,
+    ):
         report = json.loads(path.read_text()) if path.is_file() else {}
         samples, others = sample_categories(CATALOG_FOLDER), sample_categories(work_folder() / "rivals")
         if not others:
             raise FileNotFoundError("run 01_render.py --rivals first: any steak is the nearest to the only steak")
-        tasks = [(bench.sample, [each, *(other for other in [*samples, *others] if other != each)]) for each in samples]
-        tasks += [(bench.real, categories) for categories in real_categories()]
+        measure = Bench(invented, network, folder).sample
+        tasks = [(measure, [each, *(other for other in [*samples, *others] if other != each)]) for each in samples]
+        measure = Bench(real, network, folder).real
+        tasks += [(measure, categories) for categories in real_categories()]
         for measure, categories in tasks:
             name = categories[0].path
             if name not in report and arguments.only in name:

@@ -59,7 +59,7 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
 # Adapters on small bases, where the number of steps is known; where it is chosen, rates that fall over the most steps have
 # hardly fallen by the one that is chosen, so they stay.
 _SMALL_ADAPTERS_FALLING: Defaults = {
-    "steps": 150,
+    "steps": 300,
     "batch_size": 4,
     "learning_rate": 3e-3,
     "token_learning_rate": 3e-3,
@@ -125,7 +125,7 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
-    Preset.DRAFT: PresetValues(values={"steps": 75, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"),
+    Preset.DRAFT: PresetValues(values={"steps": 150, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
     Preset.BEST: PresetValues(values=_choosing(400), source=_OURS_BEFORE),
 }

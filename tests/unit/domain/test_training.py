@@ -227,7 +227,7 @@ def test_what_is_given_wins_over_the_defaults_of_the_base():
 def test_without_values_the_pivotal_method_learns():
     assert parse_config({}, base_resolution=128) == TrainingConfig(
         method=Method.PIVOTAL,
-        steps=150,
+        steps=300,
         batch_size=4,
         learning_rate=3e-3,
         token_learning_rate=3e-3,
