@@ -45,6 +45,13 @@ IN_TOKENIZER = ("vocab.json", "merges.txt")  # which the judge's library reads t
 FINE_TUNES = "## Fine-tunes\n\n"  # the heading of their part of the card
 ABOUT_FINE_TUNES = """By `08_fine_tunes.py`, at the shipped defaults. Fidelity is a share of the real photos'; in brackets the bare base, or the drift
 without prior preservation. A class's first fine-tune has its class images in its seconds. "Called right" is by a probe on photos."""
+FINE_TUNE_COLUMNS = {  # a table each: its columns, as the names of a figure and of what it is compared with
+    "sample category": {
+        "seconds": ("seconds",), "fidelity": ("relative_fidelity",), "nearest": ("nearest", "nearest_base"),
+        "scene": ("scene", "scene_base"), "drift": ("drift", "drift_without_prior"),
+    },
+    "real variety": {"seconds": ("seconds",), "called right": ("probe", "probe_base"), "photos": ("probe_photos",)},
+}  # fmt: skip
 LOCAL_NAMES = ("_name_or_path", "name_or_path")
 
 
@@ -235,23 +242,12 @@ def fine_tunes(work: Path) -> str:
     """Tables of what 08 has measured of the sample catalog and of real varieties."""
     path = work / "fine_tunes/report.json"
     report = json.loads(path.read_bytes()) if path.is_file() else {}
-    samples = {name: each for name, each in report.items() if "relative_fidelity" in each}
-    real = {name: each for name, each in report.items() if "probe" in each}
-    if not samples and not real:
-        return "Not measured on these weights."
-    return "\n\n".join((
-        ABOUT_FINE_TUNES,
-        table(("sample category", "seconds", "fidelity", "nearest", "scene", "drift"), (
-            (name, *(shown(each, *keys) for keys in (
-                ("seconds",), ("relative_fidelity",), ("nearest", "nearest_base"), ("scene", "scene_base"),
-                ("drift", "drift_without_prior"),
-            ))) for name, each in samples.items()
-        )),
-        table(("real variety", "seconds", "called right", "photos"), (
-            (name, *(shown(each, *keys) for keys in (("seconds",), ("probe", "probe_base"), ("probe_photos",))))
-            for name, each in real.items()
-        )),
-    ))  # fmt: skip
+    tables = [ABOUT_FINE_TUNES]
+    for kind, columns in FINE_TUNE_COLUMNS.items():
+        of_kind = {name: each for name, each in report.items() if all(keys[0] in each for keys in columns.values())}
+        rows = [(name, *(shown(each, *keys) for keys in columns.values())) for name, each in of_kind.items()]
+        tables += [table((kind, *columns), rows)] if rows else []
+    return "\n\n".join(tables) if tables[1:] else "Not measured on these weights."
 
 
 def shown(figures: dict, first: str, beside: str = "") -> str:
