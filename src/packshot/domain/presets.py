@@ -125,7 +125,9 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
-    Preset.DRAFT: PresetValues(values={"steps": 150, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"),
+    Preset.DRAFT: PresetValues(
+        values={"steps": 150, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
+    ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
     Preset.BEST: PresetValues(values=_choosing(400), source=_OURS_BEFORE),
 }
