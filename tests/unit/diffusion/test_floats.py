@@ -80,10 +80,10 @@ def test_a_training_gives_what_it_gives_on_weights_that_are_shortened_at_every_p
     kept_short = trained("short")
     with studio.bases.borrow(studio.base):  # in 32 bits, as the training within it finds it
         shortened_each_time = trained("long")
-    # peft begins an adapter with the floats of its layer, so that low-rank adapters begin rounded.
-    tolerance = 0.02 if method.has_adapters else 0.0
     for name, tensor in kept_short.items():
-        torch.testing.assert_close(tensor, shortened_each_time[name], rtol=0, atol=tolerance)
+        other = shortened_each_time[name]
+        # peft begins an adapter with the floats of its layer, so that low-rank adapters begin rounded.
+        assert (tensor - other).norm() <= (0.05 if method.has_adapters else 0.0) * other.norm(), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
