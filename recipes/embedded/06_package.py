@@ -3,7 +3,8 @@
 Takes `base`, `judge/embedder` and `judge/clip` from the work folder, proves that they load, draw and judge, and puts
 them all at once where Packshot looks for them; a missing part or a package that is too large changes nothing. `--check`
 compares an existing package with its manifest, `--fine-tunes` writes what 08 has measured into the card of an existing
-package. Does not know how anything was trained, beyond the figures it left.
+package, `--base-alone` changes nothing of a package but its base. Does not know how anything was trained, beyond the
+figures it left.
 """
 
 import argparse
@@ -66,6 +67,8 @@ def main() -> None:
     parser.add_argument("--max-megabytes", type=float, default=settings["max_megabytes"], help="limit of the package")
     parser.add_argument("--check", action="store_true", help="compare the package with its manifest, and stop")
     parser.add_argument("--fine-tunes", action="store_true", help="write what 08 has measured into its card, and stop")
+    parser.add_argument("--base-alone", action="store_true",
+                        help="keep the judge of the existing package, and what its card says of judge and autoencoder")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -74,7 +77,9 @@ def main() -> None:
             check_bundle(arguments.target)
             tell_fine_tunes(work_folder(), arguments.target, arguments.max_megabytes)
         elif not arguments.check:
-            package(work_folder(), arguments.target, arguments.max_megabytes, settings)
+            if arguments.base_alone:
+                check_bundle(arguments.target)
+            package(work_folder(), arguments.target, arguments.max_megabytes, settings, arguments.base_alone)
         check_bundle(arguments.target)
         check_size(arguments.target, arguments.max_megabytes)
     except (PackageRefused, PackshotError) as error:
@@ -82,15 +87,17 @@ def main() -> None:
     print(f"{arguments.target} is whole: {megabytes(arguments.target):.1f} MB")
 
 
-def package(work: Path, target: Path, limit: float, settings: dict) -> None:
+def package(work: Path, target: Path, limit: float, settings: dict, base_alone: bool) -> None:
     """Makes the package beside `target` and renames it when all of it is there, small enough and proven."""
     temporary = target.with_name(f".{target.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    check_parts(work)
+    judge = target if base_alone else work
+    check_parts(work, judge)
     try:
         for part in PARTS:
-            pack(work / part, temporary / part, work)
-        (temporary / "README.md").write_text(card(work, temporary))
+            pack((work if part == BASE else judge) / part, temporary / part, work)
+        former = read(target / "README.md").decode() if base_alone else ""
+        (temporary / "README.md").write_text(card(work, temporary, former))
         write_manifest(temporary)
         check_size(temporary, limit)
         prove(temporary, settings, work / "package-sheet.png")
@@ -100,14 +107,14 @@ def package(work: Path, target: Path, limit: float, settings: dict) -> None:
     print(f"look at {work / 'package-sheet.png'}")
 
 
-def check_parts(work: Path) -> None:
+def check_parts(work: Path, judge: Path) -> None:
     """Every part must be complete before the first is packed."""
     examine(work / BASE, str(work / BASE), FileDigests(), refuse_pickles=True)
     for part, names in JUDGE_FILES.items():
         for name in names:
-            read(work / part / name)
-    if not any((work / CLIP / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise PackageRefused(f"{work / CLIP} has no tokenizer.json and no vocab.json: run the judge's program again")
+            read(judge / part / name)
+    if not any((judge / CLIP / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise PackageRefused(f"{judge / CLIP} has no tokenizer.json and no vocab.json: run the judge's program again")
 
 
 def read(path: Path) -> bytes:
@@ -202,8 +209,11 @@ def put_in_place(temporary: Path, target: Path) -> None:
 # ---- the model card ---------------------------------------------------------------------------------------------
 
 
-def card(work: Path, weights: Path) -> str:
-    """model_card.md with what was trained, on what, and the figures that the programs left."""
+def card(work: Path, weights: Path, former: str) -> str:
+    """model_card.md with what was trained, on what, and the figures that the programs left.
+
+    What was not trained anew keeps its rows of the `former` card, if there is one.
+    """
     config = json.loads((weights / BASE / "unet/config.json").read_bytes())
     rows = json_lines(work / "corpus/index.jsonl")
     counts = Counter((row["source"], row["split"]) for row in rows)
@@ -216,8 +226,8 @@ def card(work: Path, weights: Path) -> str:
             for source in ("render", "photo")
         )),
         held_out=", ".join(section("data")["held_out"]),
-        training=table(("trained", "steps", "minutes", "last logged losses"), training_rows(work)),
-        figures=table(("program", "figure", "value"), figure_rows(work)),
+        training=table(("trained", "steps", "minutes", "last logged losses"), training_rows(work, former)),
+        figures=table(("program", "figure", "value"), figure_rows(work, former)),
         fine_tunes=fine_tunes(work),
     )  # fmt: skip
 
@@ -268,9 +278,12 @@ def part_rows(weights: Path) -> Iterable[tuple[str, str, str]]:
             yield str(Path(name).parent), f"{count / 1e6:.2f} M", f"{entry['num_bytes'] / 1e6:.1f}"
 
 
-def training_rows(work: Path) -> Iterable[tuple[str, int, str, str]]:
+def training_rows(work: Path, former: str) -> Iterable[tuple[object, ...]]:
     """What the loss logs end with."""
     for name, folder in RUNS.items():
+        if former and folder != "base_run":
+            yield from rows_of(former, "## Training", name)
+            continue
         last = json_lines(work / folder / "losses.jsonl")[-1]
         losses = {key: value for key, value in last.items() if key not in ("step", "spent_s", "gradient_norm")}
         validation = work / folder / "validation.jsonl"
@@ -280,12 +293,23 @@ def training_rows(work: Path) -> Iterable[tuple[str, int, str, str]]:
         yield name, int(last["step"]), minutes, ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
 
 
-def figure_rows(work: Path) -> Iterable[tuple[str, str, str]]:
-    """Every number of every report.json; those of the autoencoder and the judge must be there."""
+def figure_rows(work: Path, former: str) -> Iterable[tuple[object, ...]]:
+    """Every number of every report.json; those of the autoencoder and the judge must be there, or in the former card."""
     required = [work / "autoencoder/report.json", work / "judge/report.json"]
     for path in sorted({*required, *work.glob("*/report.json")} - {work / "fine_tunes/report.json"}):
+        if former and path in required:
+            yield from rows_of(former, "## Figures", path.parent.name)
+            continue
         for name, value in numbers(json.loads(read(path))):
             yield path.parent.name, name.replace("_", " "), str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def rows_of(card: str, heading: str, name: str) -> Iterable[tuple[str, ...]]:
+    """The rows of a card's part that begin with the name."""
+    for line in card.partition(heading)[2].partition("\n## ")[0].splitlines():
+        cells = tuple(cell.strip() for cell in line.strip("|").split("|"))
+        if cells[0] == name:
+            yield cells
 
 
 def numbers(report: dict, prefix: str = "") -> Iterable[tuple[str, int | float]]:

@@ -126,6 +126,7 @@ CONFIG = TrainingConfig(
     background_weight=0.2,
     prior_weight=0.5,
     num_class_images=9,
+    class_captions=True,
     class_inference_steps=11,
     class_guidance_scale=2.5,
     checkpoint_every_steps=7,

@@ -172,6 +172,31 @@ def test_a_new_package_replaces_the_former_one_and_equals_it(trained: Path, targ
     assert list(tmp_path.iterdir()) == [former]
 
 
+def test_a_base_alone_replaces_that_of_a_package_and_leaves_the_judge(
+    trained: Path, target: Path, tmp_path: Path
+) -> None:
+    """Where the work folder has nothing but a base: the figures of the rest are those of the former card."""
+    work, weights = tmp_path / "work", tmp_path / "weights"
+    shutil.copytree(target, weights)
+    for name in ("base", "base_run", "corpus"):
+        shutil.copytree(trained / name, work / name)
+    negate_a_bias(work / UNET)
+    losses = json.loads((work / "base_run/losses.jsonl").read_text()) | {"step": 4500}
+    (work / "base_run/losses.jsonl").write_text(json.dumps(losses) + "\n")
+    assert "is missing" in str(run(work, weights))
+    assert run(work, weights, "--base-alone") == 0
+    before, after = files(target), files(weights)
+    assert {name for name in after if after[name] != before[name]} == {UNET, "README.md", MANIFEST}
+    without_check = [line for line in before["README.md"].decode().splitlines() if not line.startswith("| check")]
+    assert [line.replace("| 4500 |", "| 2250 |") for line in after["README.md"].decode().splitlines()] == without_check
+
+
+def negate_a_bias(weights: Path) -> None:
+    tensors = load_file(weights)
+    tensors["conv_in.bias"] = -tensors["conv_in.bias"] - 1
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
 def remove(name: str) -> Callable[[Path], object]:
     def damage(work: Path) -> None:
         path = work / name

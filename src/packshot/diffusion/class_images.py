@@ -1,15 +1,15 @@
 """The pictures of the class that preserve the prior (Ruiz et al. 2023): made by the bare base, once for all runs.
 
-A set belongs to the class, not to a category or a run: its name is the digest of base, class prompt, sampler settings,
-seed and count, and its seed comes from the class prompt. It is made in chunks of one batch, each whole or absent, so
+A set belongs to its prompt, not to a category or a run: its name is the digest of base, prompt, sampler settings,
+seed and count, and its seed comes from the prompt. It is made in chunks of one batch, each whole or absent, so
 that an interrupted set goes on where it stopped and has the same bytes as one made in one go.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packshot.diffusion.cache import cache_key
@@ -38,7 +38,7 @@ class ClassImageSet:
 
     @property
     def seed(self) -> int:
-        """The seed of the first picture: fixed by the class, the same in every run."""
+        """The seed of the first picture: fixed by the prompt, the same in every run."""
         return int.from_bytes(hashlib.sha256(self.prompt.encode()).digest()[:3], "little")
 
     def description(self) -> dict[str, str | int | float]:
@@ -56,16 +56,33 @@ class ClassImageSet:
 
 
 def class_images(
+    wanted: Sequence[ClassImageSet],
+    generator: Generator,
+    cachedir: Path,
+    report: Callable[[Progress], None],
+    check_stop: Callable[[], None],
+) -> Iterator[tuple[ClassImageSet, list[bytes]]]:
+    """Each set with its PNGs; those that the cache lacks are made with the bare base.
+
+    ``check_stop`` is called at every denoising step and may raise; complete chunks are kept.
+    """
+    before, total = 0, sum(each.count for each in wanted)
+    for each in wanted:
+
+        def report_set(progress: Progress, before: int = before) -> None:
+            report(replace(progress, step=before + progress.step, num_steps=total))
+
+        yield each, _images_of(each, generator, cachedir, report_set, check_stop)
+        before += each.count
+
+
+def _images_of(
     wanted: ClassImageSet,
     generator: Generator,
     cachedir: Path,
     report: Callable[[Progress], None],
     check_stop: Callable[[], None],
 ) -> list[bytes]:
-    """The PNGs of the set; those that the cache lacks are made with the bare base.
-
-    ``check_stop`` is called at every denoising step and may raise; complete chunks are kept.
-    """
     folder = cachedir / "class-images" / cache_key(**wanted.description())
     pngs: list[bytes] = []
     for first in range(0, wanted.count, CHUNK):

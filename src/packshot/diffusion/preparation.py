@@ -12,7 +12,7 @@ from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
-from packshot.domain.training_prompts import class_prompt, instance_prompt
+from packshot.domain.training_prompts import class_prompt, class_prompts, instance_prompt
 from packshot.ports import Progress, TrainingExample, TrainingTask
 
 ENCODING = "encoding"
@@ -51,10 +51,10 @@ class Preparation:
             instances = self._encode(task, sources, report, check_stop)
         else:
             wanted = self._wanted(task)
-            key = (*wanted.description().values(), task.config.horizontal_flip, task.config.aspect_ratio_buckets)
+            key = (tuple(wanted), task.config.horizontal_flip, task.config.aspect_ratio_buckets)
             if key not in self._of_classes:
-                pngs = class_images(wanted, self.generator, task.cachedir, report, check_stop)
-                sources += [(png, wanted.prompt, None) for png in pngs]
+                for each, pngs in class_images(wanted, self.generator, task.cachedir, report, check_stop):
+                    sources += [(png, each.prompt, None) for png in pngs]
             encoded = self._encode(task, sources, report, check_stop)
             instances = encoded[: len(task.examples)]
             class_examples = self._of_classes.setdefault(key, encoded[len(task.examples) :])
@@ -65,16 +65,24 @@ class Preparation:
             draw_timesteps=self.base.draw_timesteps,
         )
 
-    def _wanted(self, task: TrainingTask) -> ClassImageSet:
-        return ClassImageSet(
-            base=task.base,
-            prompt=class_prompt(task.class_noun),
-            count=task.config.num_class_images,
-            resolution=task.config.resolution or self.base.resolution,
-            inference_steps=task.config.class_inference_steps,
-            guidance_scale=task.config.class_guidance_scale,
-            max_batch=self.generator.max_batch,
-        )
+    def _wanted(self, task: TrainingTask) -> list[ClassImageSet]:
+        """The sets of class images, one for each prompt; prompts take turns."""
+        config, count = task.config, task.config.num_class_images
+        prompts = [class_prompt(task.class_noun)]
+        if config.class_captions:
+            prompts = class_prompts((each.caption for each in task.examples), task.class_noun)[:count]
+        return [
+            ClassImageSet(
+                base=task.base,
+                prompt=prompt,
+                count=len(range(first, count, len(prompts))),
+                resolution=config.resolution or self.base.resolution,
+                inference_steps=config.class_inference_steps,
+                guidance_scale=config.class_guidance_scale,
+                max_batch=self.generator.max_batch,
+            )
+            for first, prompt in enumerate(prompts)
+        ]
 
     def _encode(
         self,

@@ -114,7 +114,9 @@ class TrainingConfig:
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
-        num_class_images: Class images that the base makes; shared by all categories of the class noun.
+        num_class_images: Class images that the base makes; shared by all categories that ask for the same.
+        class_captions: Whether class images are made of the reference photos' captions, with the class noun alone, so that
+            they show the same scenes; otherwise of the class noun.
         class_inference_steps: Denoising steps of a class image.
         class_guidance_scale: Guidance scale of a class image.
         checkpoint_every_steps: Steps between two checkpoints.
@@ -155,6 +157,7 @@ class TrainingConfig:
     background_weight: float = 1.0
     prior_weight: float = 1.0
     num_class_images: int = 64
+    class_captions: bool = False
     class_inference_steps: int = 20
     class_guidance_scale: float = 4.0
     checkpoint_every_steps: int = 50

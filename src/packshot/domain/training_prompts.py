@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 
 def with_article(noun: str) -> str:
@@ -12,6 +13,15 @@ def with_article(noun: str) -> str:
 def class_prompt(class_noun: str) -> str:
     """The prompt of the class pictures that preserve the prior."""
     return f"a photo of {with_article(class_noun)}"
+
+
+def class_prompts(captions: Iterable[str], class_noun: str) -> list[str]:
+    """The prompts of class images that show what the reference photos show: each caption once, of the plain class.
+
+    >>> class_prompts(["two apples on grass", "on a table", "two apples on grass"], "apple")
+    ['two apples on grass', 'a photo of an apple, on a table']
+    """
+    return list(dict.fromkeys(instance_prompt(caption, class_noun, class_noun) for caption in captions))
 
 
 def trained_token(identifier: str, set_digest: str) -> str:

@@ -39,6 +39,9 @@ class CountingGenerator(DiffusersGenerator):
         return super().generate(base, fine_tune, prompts, sampling, report=report)
 
 
+CAPTIONS = ("two apples on grass", "on a table")
+
+
 def make(studio: Studio, cachedir: Path, count: int) -> list[bytes]:
     wanted = ClassImageSet(
         base=studio.base,
@@ -49,7 +52,8 @@ def make(studio: Studio, cachedir: Path, count: int) -> list[bytes]:
         guidance_scale=4.0,
         max_batch=8,
     )
-    return class_images(wanted, studio.generator, cachedir, silent, lambda: None)
+    ((_, pngs),) = class_images([wanted], studio.generator, cachedir, silent, lambda: None)
+    return pngs
 
 
 def test_two_trainings_of_a_class_ask_for_its_images_once(studio: Studio, tmp_path: Path) -> None:
@@ -62,6 +66,24 @@ def test_two_trainings_of_a_class_ask_for_its_images_once(studio: Studio, tmp_pa
     without = replace(QUICK, steps=1, prior_weight=0.0)
     trainer.train(task(studio, tmp_path / "three", config=without), report=silent, stop=never)
     assert len(generator.asked) == 2
+
+
+def test_class_captions_draw_the_scenes_of_the_references(studio: Studio, tmp_path: Path) -> None:
+    """Without the identifier, in turns, and once for all categories with the same captions."""
+    generator, made = CountingGenerator(studio), list[Progress]()
+    trainer = DiffusersTrainer(studio.bases, generator)
+    photos = replace(task(studio, tmp_path), examples=tuple(
+        replace(example, caption=caption)
+        for example, caption in zip(task(studio, tmp_path).examples, CAPTIONS, strict=False)
+    ))  # fmt: skip
+    config = replace(QUICK, steps=1, num_class_images=5, class_captions=True)
+    for name in ("one", "two"):
+        again = replace(photos, config=config, workdir=tmp_path / name, cachedir=tmp_path / "cache")
+        trainer.train(again, report=made.append, stop=never)
+    assert generator.asked == [(("two apples on grass",), 3), (("a photo of an apple, on a table",), 2)]
+    steps = [each.step for each in made if each.phase == "class images"]
+    assert (steps[-1], steps) == (5, sorted(steps))
+    assert {each.num_steps for each in made if each.phase == "class images"} == {5}
 
 
 def test_a_longer_set_begins_with_the_shorter_one(studio: Studio, tmp_path: Path) -> None:

@@ -288,6 +288,7 @@ CHANGES: dict[str, TrainingConfig] = {
     "background_weight": replace(SHORT, background_weight=0.1),
     "prior_weight": replace(SHORT, prior_weight=0.5),
     "num_class_images": replace(SHORT, num_class_images=4),
+    "class_captions": replace(SHORT, class_captions=True),
     "class_inference_steps": replace(SHORT, class_inference_steps=3),
     "class_guidance_scale": replace(SHORT, class_guidance_scale=2.0),
     "seed": replace(SHORT, seed=1),
