@@ -1,7 +1,9 @@
 """From a task to its batches: class images, latents, prompts. The base is bare while it lasts. Knows no method."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 from torch import Tensor
 
@@ -66,22 +68,23 @@ class Preparation:
         )
 
     def _wanted(self, task: TrainingTask) -> list[ClassImageSet]:
-        """The sets of class images, one for each prompt; prompts take turns."""
-        config, count = task.config, task.config.num_class_images
-        prompts = [class_prompt(task.class_noun)]
+        """The sets of class images, one for each prompt."""
+        config = task.config
+        prompts = [class_prompt(task.class_noun)] * config.num_class_images
         if config.class_captions:
-            prompts = class_prompts((each.caption for each in task.examples), task.class_noun)[:count]
+            captions = class_prompts((each.caption for each in task.examples), task.class_noun)
+            prompts[1::2] = islice(cycle(captions), config.num_class_images // 2)
         return [
             ClassImageSet(
                 base=task.base,
                 prompt=prompt,
-                count=len(range(first, count, len(prompts))),
+                count=count,
                 resolution=config.resolution or self.base.resolution,
                 inference_steps=config.class_inference_steps,
                 guidance_scale=config.class_guidance_scale,
                 max_batch=self.generator.max_batch,
             )
-            for first, prompt in enumerate(prompts)
+            for prompt, count in Counter(prompts).items()
         ]
 
     def _encode(

@@ -64,8 +64,10 @@ _SMALL_ADAPTERS_FALLING: Defaults = {
     "learning_rate": 3e-3,
     "token_learning_rate": 3e-3,
     "learning_rate_schedule": Schedule.COSINE,
+    "background_weight": 0.5,
     "prior_weight": 0.2,
     "num_class_images": 24,
+    "class_captions": True,
 }
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},

@@ -115,8 +115,8 @@ class TrainingConfig:
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
         num_class_images: Class images that the base makes; shared by all categories that ask for the same.
-        class_captions: Whether class images are made of the reference photos' captions, with the class noun alone, so that
-            they show the same scenes; otherwise of the class noun.
+        class_captions: Whether every other class image is made of a reference photo's caption, with the class noun alone, so
+            that they show the same scenes.
         class_inference_steps: Denoising steps of a class image.
         class_guidance_scale: Guidance scale of a class image.
         checkpoint_every_steps: Steps between two checkpoints.

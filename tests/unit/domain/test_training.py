@@ -53,6 +53,7 @@ SWITCHES = {
     "gradient_checkpointing",
     "aspect_ratio_buckets",
     "choose_steps",
+    "class_captions",
 }
 PROMPTS = {"validation_prompts"}
 WHOLE = {name for name, kind in get_type_hints(TrainingConfig).items() if kind is int}
@@ -233,8 +234,10 @@ def test_without_values_the_pivotal_method_learns():
         token_learning_rate=3e-3,
         learning_rate_schedule=Schedule.COSINE,
         snr_gamma=0,
+        background_weight=0.5,
         prior_weight=0.2,
         num_class_images=24,
+        class_captions=True,
     )
 
 
