@@ -113,7 +113,7 @@ class Bench:
             categories, {"prior_weight": 0}, per_scene=1
         )  # for its drift alone, which scenes have no part in
         pictures, bare = self.pictures(result, result.fine_tune), self.pictures(result, None)
-        write_sheet(self.folder / f"{result.category.identifier}.png", [bare[::PER_SCENE], pictures[::PER_SCENE]])
+        write_sheet(self.sheet(categories[0]), [bare[::PER_SCENE], pictures[::PER_SCENE]])
         return self.common(result) | {
             "relative_fidelity": result.evaluation.fine_tune.subject_fidelity / result.evaluation.real_fidelity,
             "scene": self.scenes_right(pictures),
@@ -139,7 +139,7 @@ class Bench:
             self.pictures(result, who, STORE, len(SCENES) * PER_SCENE) for who in (result.fine_tune, None)
         )
         scenes = self.pictures(result, result.fine_tune)
-        write_sheet(self.folder / f"{result.category.identifier}.png", [
+        write_sheet(self.sheet(categories[0]), [
             each[:: max(1, len(each) // len(SCENES))][: len(SCENES)] for each in (unseen, bare, pictures, scenes)
         ])  # fmt: skip
         shown = {"probe": pictures, "probe_base": bare, "probe_scenes": scenes, "probe_photos": unseen}
@@ -154,6 +154,9 @@ class Bench:
             Suite(images_per_scene=per_scene), report=no_report, watch=lambda _: None, skip=lambda *_: None,
             stop=never_stop,
         )  # fmt: skip
+
+    def sheet(self, category: DemoCategory) -> Path:
+        return self.folder / f"{category.path.replace('/', '-')}.png"
 
     def common(self, result: DemoResult) -> dict:
         """What is measured of samples and real varieties alike; the training's seconds have those of new class images in them."""
