@@ -71,7 +71,8 @@ class Preparation:
         """The sets of class images, one for each prompt."""
         config = task.config
         prompts = [class_prompt(task.class_noun)] * config.num_class_images
-        captions = class_prompts((each.caption for each in task.examples if each.caption), task.class_noun)
+        plain = (each.caption.replace(task.trained_phrase, task.class_noun) for each in task.examples if each.caption)
+        captions = class_prompts(plain, task.class_noun)
         if config.class_captions and captions:
             prompts[1::2] = islice(cycle(captions), config.num_class_images // 2)
         return [

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fixtures_pipelines import QUICK, Studio, never, silent, task
+from fixtures_pipelines import QUICK, TOKEN, Studio, never, silent, task
 from PIL import Image
 
 from packshot.diffusion.class_images import ClassImageSet, class_images
@@ -39,7 +39,7 @@ class CountingGenerator(DiffusersGenerator):
         return super().generate(base, fine_tune, prompts, sampling, report=report)
 
 
-CAPTIONS = ("two apples on grass", "on a table")
+CAPTIONS = (f"two {TOKEN} apples on grass", "on a table")
 
 
 def make(studio: Studio, cachedir: Path, count: int) -> list[bytes]:
