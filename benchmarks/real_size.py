@@ -29,12 +29,13 @@ from torch.nn import functional
 from benchmarks.bases import Bench, save_sd15
 from benchmarks.harness import Row, Setting
 from benchmarks.train_one import CONFIG
+from packshot.diffusion.floats import resolved
 from packshot.domain.training import MixedPrecision
 from packshot.ports import Progress
 
 STEPS = 5  # of which the first is no part of the median
 _GIB_OF_KB = 2**20
-_BF16 = torch.cpu._is_avx512_bf16_supported()
+_BF16 = resolved(MixedPrecision.AUTO, torch.device("cpu")) is MixedPrecision.BF16
 
 
 def measure(setting: Setting) -> list[Row]:

@@ -168,6 +168,7 @@ QUICK = TrainingConfig(
     num_class_images=3,
     class_inference_steps=2,
     checkpoint_every_steps=4,
+    horizontal_flip=True,
 )
 
 

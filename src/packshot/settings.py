@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     mixed_precision: MixedPrecision = Field(
         default=MixedPrecision.NO,
-        description="The floats that bases make pictures with: no (32 bits), or bf16 or fp16 for half the memory.",
+        description="The floats that bases make pictures with: no (32 bits), bf16 or fp16 for half the memory, or auto: bf16 where the device multiplies such floats itself.",
     )
     max_batch: int = Field(default=8, ge=1, le=256, description="How many pictures are sampled at once.")
     picture_jobs: int = Field(

@@ -115,12 +115,15 @@ class DiffusersBaseModels:
 
     def _held(self, base: BaseModelRef, precision: MixedPrecision) -> "Family":
         """The base that is loaded, where it will do, or else ``base`` in its place."""
+        from packshot.diffusion.floats import resolved
+
+        wanted = resolved(precision, self._torch_device())
         if self._loaded:
             (digest, floats), loaded = self._loaded
-            if digest == base.digest and (floats is precision or self.borrowed_here):
+            if digest == base.digest and (floats is wanted or self.borrowed_here):
                 return loaded
         self._loaded = None
-        self._loaded = (base.digest, precision), self._load(base, precision)
+        self._loaded = (base.digest, wanted), self._load(base, wanted)
         return self._loaded[1]
 
     def _load(self, base: BaseModelRef, precision: MixedPrecision) -> "Family":

@@ -16,14 +16,27 @@ from packshot.domain.training import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the bare base predicts of a picture, (channels, h, w), with that noise at that time step."""
+
+    noise: Tensor
+    timestep: Tensor
+    prediction: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Example:
-    """An encoded picture with its prompt. ``mask`` is the share of product in each latent cell, (1, h, w), or None."""
+    """An encoded picture with its prompt. ``mask`` is the share of product in each latent cell, (1, h, w), or None.
+
+    With a ``lesson`` it is seen with that noise alone, and never mirrored.
+    """
 
     latents: LatentDistribution
     mirrored: LatentDistribution | None
     prompt: str
     frame: Frame
     mask: Tensor | None = None
+    lesson: Lesson | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +44,8 @@ class Batch:
     """Pictures of one shape. The first ``num_instances`` rows of everything are instances, the others class images.
 
     ``latents`` and ``noise`` are (batch, channels, h, w), ``frames`` (batch, 6); ``weights``, (num_instances, 1, h, w),
-    tell how much each cell of an instance counts.
+    tell how much each cell of an instance counts. ``predictions``, of the shape of the class images' latents, are what theirs
+    are compared with; None = what the others are compared with too.
     """
 
     latents: Tensor
@@ -41,6 +55,7 @@ class Batch:
     frames: Tensor
     weights: Tensor
     num_instances: int
+    predictions: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +88,11 @@ class BatchPlan:
         offsets = torch.randn((*largest[:2], 1, 1), generator=generator)
         if self.config.noise_offset:
             noise += self.config.noise_offset * offsets
-        flips = [bool(flip) and self.config.horizontal_flip for flip in mirrored]
+        lessons = {row: example.lesson for row, example in enumerate(chosen) if example.lesson}
+        for row, lesson in lessons.items():
+            noise[row, :, : shapes[row][1], : shapes[row][2]] = lesson.noise
+            timesteps[row] = lesson.timestep
+        flips = [bool(flip) and self.config.horizontal_flip and row not in lessons for row, flip in enumerate(mirrored)]
         own = [row for row in range(len(chosen)) if row % self.config.batch_size % self.num_processes == self.process]
         prompts = ["" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)]
 
@@ -83,6 +102,7 @@ class BatchPlan:
             cells = slice(shape[1]), slice(shape[2])
             instances = [row for row in rows if row < self.config.batch_size]
             weights = [self._weights(chosen[row], flips[row]) for row in instances]
+            predictions = [lessons[row].prediction for row in rows if row in lessons]
             return Batch(
                 latents=torch.stack(
                     [each.mean + each.std * sampled[row, :, *cells] for each, row in zip(used, rows, strict=True)]
@@ -93,6 +113,7 @@ class BatchPlan:
                 frames=torch.tensor([chosen[row].frame for row in rows], dtype=torch.float32),
                 weights=torch.stack(weights) if weights else torch.empty(0, 1, *shape[1:]),
                 num_instances=len(instances),
+                predictions=torch.stack(predictions) if predictions else None,
             )
 
         return [part(shape) for shape in dict.fromkeys(shapes[row] for row in own)]

@@ -15,15 +15,13 @@ from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.course import Course, Losses
 from packshot.diffusion.floats import computing
+from packshot.diffusion.lessons import GUIDANCE
 from packshot.diffusion.looks import Looks
 from packshot.diffusion.metrics import MetricsLog
 from packshot.diffusion.processes import Processes
 from packshot.diffusion.protocols import Attachment, Family
 from packshot.domain.training import TrainingConfig
 from packshot.ports import Progress
-
-# What a base that was distilled to read a guidance scale is told in training.
-GUIDANCE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,5 +112,9 @@ def squared_errors(parts: Sequence[tuple[Loop, Batch]]) -> list[Tensor]:
         told = [loop.conditioning(batch.prompts) for loop, batch in parts]
         of_all = told[0] if len(told) == 1 else {name: torch.cat([each[name] for each in told]) for name in told[0]}
         prediction = base.predict(noisy, timesteps, of_all | base.picture_conditioning(frames, GUIDANCE))
-    errors = (prediction - base.target(latents, noise, timesteps)).square()
-    return list(errors.split([len(batch.latents) for _, batch in parts]))
+    sizes = [len(batch.latents) for _, batch in parts]
+    targets = list(base.target(latents, noise, timesteps).split(sizes))
+    for number, (_, batch) in enumerate(parts):
+        if batch.predictions is not None:
+            targets[number] = torch.cat([targets[number][: batch.num_instances], batch.predictions.to(base.device)])
+    return [(each - target).square() for each, target in zip(prediction.split(sizes), targets, strict=True)]

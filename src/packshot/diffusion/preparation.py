@@ -11,6 +11,7 @@ from packshot.diffusion.batches import BatchPlan, Example
 from packshot.diffusion.cache import LatentCache
 from packshot.diffusion.class_images import ClassImageSet, class_images
 from packshot.diffusion.generator import DiffusersGenerator
+from packshot.diffusion.lessons import num_lessons, taught
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
@@ -53,13 +54,19 @@ class Preparation:
             instances = self._encode(task, sources, report, check_stop)
         else:
             wanted = self._wanted(task)
-            key = (tuple(wanted), task.config.horizontal_flip, task.config.aspect_ratio_buckets)
+            config = task.config
+            key = (tuple(wanted), config.horizontal_flip, config.aspect_ratio_buckets, num_lessons(config))
             if key not in self._of_classes:
                 for each, pngs in class_images(wanted, self.generator, task.cachedir, report, check_stop):
                     sources += [(png, each.prompt, None) for png in pngs]
             encoded = self._encode(task, sources, report, check_stop)
             instances = encoded[: len(task.examples)]
-            class_examples = self._of_classes.setdefault(key, encoded[len(task.examples) :])
+            if key not in self._of_classes:
+                fresh = encoded[len(task.examples) :]
+                if num_lessons(config):
+                    fresh = taught(self.base, fresh, config, self.generator.max_batch, report, check_stop)
+                self._of_classes[key] = fresh
+            class_examples = self._of_classes[key]
         return BatchPlan(
             instances=instances,
             class_examples=class_examples,

@@ -4,15 +4,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from packshot.diffusion.batches import BatchPlan
 from packshot.diffusion.checkpoints import Checkpoints
 from packshot.diffusion.conditioning import EncodesPrompts, PromptConditioning
 from packshot.diffusion.course import Course
+from packshot.diffusion.floats import computing, resolved
 from packshot.diffusion.looks import Looks
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
@@ -63,7 +66,7 @@ def loop_of(
             config=task.config,
             validation=task.validation,
             scoring=task.scoring,
-            weights=lambda course: _weights(task, course, rows),
+            weights=lambda course: _weights(task, base, course, rows),
         ),
         processes=processes or Processes(),
     )
@@ -93,7 +96,12 @@ def recomputed(base: Family, config: TrainingConfig) -> Iterator[None]:
         return
     denoiser = base.denoiser
     assert isinstance(denoiser, ModelMixin)
-    denoiser.enable_gradient_checkpointing()
+
+    def again() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        """What is around the first computation, beside that which is there, and what around the second."""
+        return nullcontext(), computing(config.mixed_precision, base.device)
+
+    denoiser.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False, context_fn=again))
     try:
         yield
     finally:
@@ -103,7 +111,7 @@ def recomputed(base: Family, config: TrainingConfig) -> Iterator[None]:
 def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, nn.Parameter]) -> TrainedWeights:
     """What a finished course of ``loop`` gives."""
     scored = loop.looks.scored(course)
-    weights = loop.looks.best_weights(scored.choice.step) if scored else _weights(task, course, rows)
+    weights = loop.looks.best_weights(scored.choice.step) if scored else _weights(task, loop.base, course, rows)
     return TrainedWeights(
         files={WEIGHTS_FILE: weights},
         metrics=tuple(loop.metrics.rows),
@@ -112,8 +120,11 @@ def trained(task: TrainingTask, loop: Loop, course: Course, rows: Mapping[str, n
     )
 
 
-def _weights(task: TrainingTask, course: Course, rows: Mapping[str, nn.Parameter]) -> bytes:
-    return write_weights(_header(task), {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(course.learned))
+def _weights(task: TrainingTask, base: Family, course: Course, rows: Mapping[str, nn.Parameter]) -> bytes:
+    """The file, which says with which floats it was trained here, whatever ``auto`` stands for elsewhere."""
+    config = dataclasses.replace(task.config, mixed_precision=resolved(task.config.mixed_precision, base.device))
+    header = _header(dataclasses.replace(task, config=config))
+    return write_weights(header, {TOKEN_PREFIX + name: row for name, row in rows.items()} | dict(course.learned))
 
 
 def _header(task: TrainingTask) -> WeightsHeader:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from packshot.diffusion.floats import computing
-from packshot.diffusion.loop import GUIDANCE
+from packshot.diffusion.lessons import GUIDANCE
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family
 from packshot.domain.training import TrainingConfig

@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import cast, get_origin, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, Targets, TrainingConfig
+from packshot.domain.training import (
+    Method,
+    MixedPrecision,
+    OptimizerKind,
+    PriorTarget,
+    Schedule,
+    Targets,
+    TrainingConfig,
+)
 
 # Families that learn a flow from pictures to noise, which has no signal-to-noise weighting.
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
@@ -65,7 +73,8 @@ _SMALL_ADAPTERS_FALLING: Defaults = {
     "token_learning_rate": 3e-3,
     "learning_rate_schedule": Schedule.COSINE,
     "background_weight": 0.5,
-    "prior_weight": 0.2,
+    "prior_weight": 0.4,
+    "prior_target": PriorTarget.BASE,
     "num_class_images": 24,
     "class_captions": True,
 }
@@ -270,10 +279,13 @@ def check_supported(config: TrainingConfig, family: str) -> None:
 
 
 def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bool) -> dict[str, object]:
-    defaults = dict(_SMALL[method] if base_resolution <= SMALL_RESOLUTION else _FULL_SIZE[method])
-    if base_resolution <= SMALL_RESOLUTION and method.has_adapters and not choosing:
+    small = base_resolution <= SMALL_RESOLUTION
+    defaults = {"mixed_precision": MixedPrecision.AUTO, **(_SMALL if small else _FULL_SIZE)[method]}
+    if small and method.has_adapters and not choosing:
         defaults |= _SMALL_ADAPTERS_FALLING
-    if base_resolution > SMALL_RESOLUTION and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
+        if method is Method.PIVOTAL:
+            defaults["num_vectors"] = 4
+    if not small and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
         defaults |= _FULL_SIZE_ADAPTERS_OF[family]
     if family in FLOW_FAMILIES:
         defaults["snr_gamma"] = 0.0

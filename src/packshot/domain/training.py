@@ -64,9 +64,20 @@ class Schedule(StrEnum):
     LINEAR = "linear"
 
 
-class MixedPrecision(StrEnum):
-    """Which floats the forward pass computes with; weights and optimiser state stay in 32 bits."""
+class PriorTarget(StrEnum):
+    """What the predictions for class images are compared with: what training compares with, or the base's predictions."""
 
+    IMAGES = "images"
+    BASE = "base"
+
+
+class MixedPrecision(StrEnum):
+    """Which floats the forward pass computes with; weights and optimiser state stay in 32 bits.
+
+    ``auto`` is bf16 where the device multiplies such floats itself, and 32 bits elsewhere.
+    """
+
+    AUTO = "auto"
     NO = "no"
     BF16 = "bf16"
     FP16 = "fp16"
@@ -88,7 +99,8 @@ class TrainingConfig:
         gradient_accumulation_steps: Batches whose gradients are averaged for one optimiser step.
         gradient_checkpointing: Whether the denoiser's activations are computed anew for the backward pass, which takes
             less memory and more time.
-        mixed_precision: Floats of the forward pass: no (32 bits), bf16 or fp16; fp16 scales the loss.
+        mixed_precision: Floats of the forward pass: no (32 bits), bf16 or fp16, which scales the loss; auto = bf16 where
+            the device multiplies such floats itself, else no.
         optimizer: adamw, adamw_8bit (needs bitsandbytes) or prodigy (needs prodigyopt), which finds learning rates itself
             and takes those below as factors, by default 1.
         learning_rate_schedule: constant, or falling to 0 by the last step: linear or cosine.
@@ -110,10 +122,12 @@ class TrainingConfig:
         resolution: Edge of the training images in pixels; 0 = the base's own.
         aspect_ratio_buckets: Whether photos keep about their own shape, at the area of the resolution, instead of being
             cut to squares.
-        horizontal_flip: Whether images are mirrored at random; switch it off for labels with text.
+        horizontal_flip: Whether images are mirrored at random; for products without text or sides.
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
+        prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
+            them (distillation), which asks for no change where there is none.
         num_class_images: Class images that the base makes; shared by all categories that ask for the same.
         class_captions: Whether every other class image is made of a reference photo's caption, with the class noun alone, so
             that they show the same scenes.
@@ -152,10 +166,11 @@ class TrainingConfig:
     train_text_encoder: bool = False
     resolution: int = 0
     aspect_ratio_buckets: bool = False
-    horizontal_flip: bool = True
+    horizontal_flip: bool = False
     caption_dropout: float = 0.0
     background_weight: float = 1.0
     prior_weight: float = 1.0
+    prior_target: PriorTarget = PriorTarget.IMAGES
     num_class_images: int = 64
     class_captions: bool = False
     class_inference_steps: int = 20

@@ -1,6 +1,7 @@
 """A base whose layers are kept in half floats: what is drawn with it, what is trained on it, and what it takes."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fixtures_pipelines import QUICK, Studio, base_state, loaded, silent, task, 
 from PIL import Image
 from safetensors.torch import load
 
+from packshot.diffusion.weights import read_weights
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.training import Method, MixedPrecision
 from packshot.ports import LoadedFineTune
@@ -84,6 +86,18 @@ def test_a_training_gives_what_it_gives_on_weights_that_are_shortened_at_every_p
         other = shortened_each_time[name]
         # peft begins an adapter with the floats of its layer, so that low-rank adapters begin rounded.
         assert (tensor - other).norm() <= (0.05 if method.has_adapters else 0.0) * other.norm(), name
+
+
+def test_auto_trains_with_floats_that_the_file_names(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    def trained(precision: MixedPrecision) -> bytes:
+        config = replace(QUICK, mixed_precision=precision)
+        of = task(studio, tmp_path / precision, config=config, cachedir=cachedir)
+        return train(studio, of).files["weights.safetensors"]
+
+    chosen = trained(MixedPrecision.AUTO)
+    named = MixedPrecision(json.loads(read_weights(chosen)[0].config)["mixed_precision"])
+    assert named in (MixedPrecision.NO, MixedPrecision.BF16)
+    assert chosen == trained(named)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

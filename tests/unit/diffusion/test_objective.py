@@ -47,6 +47,7 @@ CONFIG = TrainingConfig(
     num_class_images=3,
     class_inference_steps=2,
     seed=5,
+    horizontal_flip=True,
 )
 # The captions of fixtures_pipelines.examples with the token in them, written out by hand.
 PROMPTS = [

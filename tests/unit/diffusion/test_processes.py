@@ -12,7 +12,7 @@ from fixtures_pipelines import QUICK, Studio, half_mask, task, train
 from fixtures_processes import EPSILON, Pair, check_close, of_folder, two_processes
 
 from packshot.domain.errors import Interrupted, InvalidConfiguration, ProcessFailed
-from packshot.domain.training import Method, OptimizerKind, TrainingConfig
+from packshot.domain.training import Method, OptimizerKind, PriorTarget, TrainingConfig
 from packshot.ports import Progress
 
 
@@ -32,7 +32,16 @@ def pair() -> Iterator[Pair]:
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("stable-diffusion", {"method": Method.FULL, "train_text_encoder": True, "gradient_checkpointing": True}),
-    ("stable-diffusion", {"method": Method.PIVOTAL, "batch_size": 3, "ema_decay": 0.9, "background_weight": 0.2}),
+    (
+        "stable-diffusion",
+        {
+            "method": Method.PIVOTAL,
+            "batch_size": 3,
+            "ema_decay": 0.9,
+            "background_weight": 0.2,
+            "prior_target": PriorTarget.BASE,
+        },
+    ),
     ("stable-diffusion", {"method": Method.TEXTUAL_INVERSION, "caption_dropout": 0.6, "prior_weight": 0.0}),
     ("stable-diffusion-xl", {"method": Method.LORA, "gradient_accumulation_steps": 2, "aspect_ratio_buckets": True}),
     ("stable-diffusion-3", {"method": Method.HYPERNETWORK}),

@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.domain.errors import Interrupted, InvalidConfiguration
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import Method, PriorTarget, Targets, TrainingConfig
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingExample, TrainingTask
 
 GROUPED = [method for method in Method if method is not Method.FULL]
@@ -146,7 +146,13 @@ def mixed(studio: Studio, cachedir: Path, tmp_path: Path) -> Group:
         {"method": Method.PIVOTAL, "train_text_encoder": True, "ema_decay": 0.9},
         {"method": Method.TEXTUAL_INVERSION, "num_vectors": 2, "steps": 4, "caption_dropout": 0.5},
         {"method": Method.HYPERNETWORK, "rank": 3, "batch_size": 1, "prior_weight": 0.0},
-        {"method": Method.LORA, "targets": Targets.ATTENTION, "aspect_ratio_buckets": True, "seed": 3},
+        {
+            "method": Method.LORA,
+            "targets": Targets.ATTENTION,
+            "aspect_ratio_buckets": True,
+            "seed": 3,
+            "prior_target": PriorTarget.BASE,
+        },
     ]
     return Group(studio, tmp_path, cachedir, [replace(QUICK, **each) for each in changes], photos_of)
 

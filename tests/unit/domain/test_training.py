@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
-from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, Targets, TrainingConfig
+from packshot.domain.training import (
+    Method,
+    MixedPrecision,
+    OptimizerKind,
+    PriorTarget,
+    Schedule,
+    Targets,
+    TrainingConfig,
+)
 from packshot.domain.training_prompts import class_prompt, instance_prompt, trained_phrase, trained_token, with_article
 
 PHRASE = "<t> apple"
@@ -45,6 +53,7 @@ CHOICES = {
     "optimizer": OptimizerKind,
     "learning_rate_schedule": Schedule,
     "mixed_precision": MixedPrecision,
+    "prior_target": PriorTarget,
 }
 SWITCHES = {
     "train_text_encoder",
@@ -235,15 +244,20 @@ def test_without_values_the_pivotal_method_learns():
         learning_rate_schedule=Schedule.COSINE,
         snr_gamma=0,
         background_weight=0.5,
-        prior_weight=0.2,
+        prior_weight=0.4,
+        prior_target=PriorTarget.BASE,
         num_class_images=24,
+        num_vectors=4,
         class_captions=True,
+        mixed_precision=MixedPrecision.AUTO,
     )
 
 
 @pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 400}, {"preset": "best"}])
 def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
-    expected = TrainingConfig(method=Method.PIVOTAL, choose_steps=True, steps=400, snr_gamma=0)
+    expected = TrainingConfig(
+        method=Method.PIVOTAL, choose_steps=True, steps=400, snr_gamma=0, mixed_precision=MixedPrecision.AUTO
+    )
     assert parse_config(told, base_resolution=128) == expected
 
 

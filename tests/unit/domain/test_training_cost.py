@@ -41,8 +41,8 @@ def test_class_images_take_guided_steps_and_only_with_prior_preservation():
 
 
 def test_photos_and_class_images_are_encoded_once_or_twice():
-    assert cost().preparation_seconds == pytest.approx((5 + 6) * 2 * 0.02)
-    assert cost(horizontal_flip=False, prior_weight=0.0).preparation_seconds == pytest.approx(5 * 0.02)
+    assert cost(horizontal_flip=True).preparation_seconds == pytest.approx((5 + 6) * 2 * 0.02)
+    assert cost(prior_weight=0.0).preparation_seconds == pytest.approx(5 * 0.02)
 
 
 def test_looks_take_their_pictures():
