@@ -1,7 +1,7 @@
 """The pictures of the class that preserve the prior (Ruiz et al. 2023): made by the bare base, once for all runs.
 
-A set belongs to its prompt, not to a category or a run: its name is the digest of base, prompt, sampler settings,
-seed and count, and its seed comes from the prompt. It is made in chunks of one batch, each whole or absent, so
+A set belongs to its prompts, not to a category or a run: its name is the digest of base, prompts, sampler settings,
+seed and count, and its seed comes from the prompts. It is made in chunks of a batch or two, each whole or absent, so
 that an interrupted set goes on where it stopped and has the same bytes as one made in one go.
 """
 
@@ -26,10 +26,10 @@ _DIGESTS = "digests.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassImageSet:
-    """Which class images: everything that their bytes depend on."""
+    """Which class images: everything that their bytes depend on. There are ``count`` of each prompt."""
 
     base: BaseModelRef
-    prompt: str
+    prompts: tuple[str, ...]
     count: int
     resolution: int
     inference_steps: int
@@ -38,14 +38,28 @@ class ClassImageSet:
 
     @property
     def seed(self) -> int:
-        """The seed of the first picture: fixed by the prompt, the same in every run."""
-        return int.from_bytes(hashlib.sha256(self.prompt.encode()).digest()[:3], "little")
+        """The seed of the first pictures: fixed by the prompts, the same in every run."""
+        return int.from_bytes(hashlib.sha256(self._text.encode()).digest()[:3], "little")
+
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return self.count * len(self.prompts)
+
+    @property
+    def chunk(self) -> int:
+        """Pictures of each prompt in a chunk."""
+        return max(1, CHUNK // len(self.prompts))
+
+    @property
+    def _text(self) -> str:
+        return "\n".join(self.prompts)
 
     def description(self) -> dict[str, str | int | float]:
         """The set in plain values; its digest is the set's name."""
         return {
             "base_digest": self.base.digest,
-            "prompt": self.prompt,
+            "prompt": self._text,
             "count": self.count,
             "resolution": self.resolution,
             "inference_steps": self.inference_steps,
@@ -61,19 +75,19 @@ def class_images(
     cachedir: Path,
     report: Callable[[Progress], None],
     check_stop: Callable[[], None],
-) -> Iterator[tuple[ClassImageSet, list[bytes]]]:
-    """Each set with its PNGs; those that the cache lacks are made with the bare base.
+) -> Iterator[tuple[str, bytes]]:
+    """Each picture's prompt and PNG; those that the cache lacks are made with the bare base.
 
     ``check_stop`` is called at every denoising step and may raise; complete chunks are kept.
     """
-    before, total = 0, sum(each.count for each in wanted)
+    before, total = 0, sum(each.total for each in wanted)
     for each in wanted:
 
         def report_set(progress: Progress, before: int = before) -> None:
             report(replace(progress, step=before + progress.step, num_steps=total))
 
-        yield each, _images_of(each, generator, cachedir, report_set, check_stop)
-        before += each.count
+        yield from _images_of(each, generator, cachedir, report_set, check_stop)
+        before += each.total
 
 
 def _images_of(
@@ -82,19 +96,17 @@ def _images_of(
     cachedir: Path,
     report: Callable[[Progress], None],
     check_stop: Callable[[], None],
-) -> list[bytes]:
+) -> Iterator[tuple[str, bytes]]:
     folder = cachedir / "class-images" / cache_key(**wanted.description())
-    pngs: list[bytes] = []
-    for first in range(0, wanted.count, CHUNK):
-        count = min(CHUNK, wanted.count - first)
+    for first in range(0, wanted.count, wanted.chunk):
+        count = min(wanted.chunk, wanted.count - first)
         chunk = folder / f"{first:05d}"
-        found = _read_chunk(chunk, count)
+        found = _read_chunk(chunk, count * len(wanted.prompts))
         if found is None:
             found = _make_chunk(wanted, generator, first, count, report, check_stop)
             _write_chunk(chunk, found)
             write_file(folder / "set.json", json.dumps(wanted.description(), indent=1).encode())
-        pngs += found
-    return pngs
+        yield from zip([prompt for prompt in wanted.prompts for _ in range(count)], found, strict=True)
 
 
 def _make_chunk(
@@ -107,8 +119,8 @@ def _make_chunk(
 ) -> list[bytes]:
     def report_chunk(progress: Progress) -> None:
         check_stop()
-        done = first + count * progress.step // progress.num_steps
-        report(Progress(phase=PHASE, step=done, num_steps=wanted.count))
+        done = first + count * progress.step / progress.num_steps
+        report(Progress(phase=PHASE, step=int(done * len(wanted.prompts)), num_steps=wanted.total))
 
     sampling = SamplingSettings(
         seed=wanted.seed + first,
@@ -118,7 +130,7 @@ def _make_chunk(
         width=wanted.resolution,
         height=wanted.resolution,
     )
-    return generator.generate(wanted.base, None, [wanted.prompt], sampling, report=report_chunk)
+    return generator.generate(wanted.base, None, wanted.prompts, sampling, report=report_chunk)
 
 
 def _write_chunk(folder: Path, pngs: list[bytes]) -> None:

@@ -10,7 +10,6 @@ full fine-tuning, and serve all trainings with the same class images.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from math import ceil
 
 import torch
 from torch import Tensor
@@ -18,21 +17,12 @@ from torch import Tensor
 from packshot.diffusion.batches import Example, Lesson, stream
 from packshot.diffusion.floats import computing
 from packshot.diffusion.protocols import Family, LatentDistribution
-from packshot.domain.training import PriorTarget, TrainingConfig
+from packshot.domain.training import TrainingConfig
 from packshot.ports import Progress
 
 LEARNING = "predictions of the base"
-MAX_LESSONS = 8
 # What a base that was distilled to read a guidance scale is told in training.
 GUIDANCE = 1.0
-
-
-def num_lessons(config: TrainingConfig) -> int:
-    """Lessons of each class image: as many as it is seen, up to ``MAX_LESSONS``; 0 where images are the target."""
-    if config.prior_target is PriorTarget.IMAGES:
-        return 0
-    seen = config.steps * config.gradient_accumulation_steps * config.batch_size
-    return min(MAX_LESSONS, ceil(seen / config.num_class_images))
 
 
 def taught(
@@ -43,14 +33,19 @@ def taught(
     report: Callable[[Progress], None],
     check_stop: Callable[[], None],
 ) -> list[Example]:
-    """Every class image once for each of its lessons, the second, fourth … without a prompt; ``base`` is bare."""
-    drawn = [(place, number) for number in range(num_lessons(config)) for place in range(len(examples))]
+    """Every class image once for each of its lessons, ``base`` being bare; the second, fourth … without a prompt.
+
+    A base that reads the guidance scale itself subtracts nothing, so that all of its lessons have their prompt.
+    """
+    drawn = [(place, number) for number in range(config.predictions_per_class_image) for place in range(len(examples))]
     found: list[Example] = []
     for start in range(0, len(drawn), max_batch):
         check_stop()
         part = [
             (
-                dataclasses.replace(examples[place], prompt="") if number % 2 else examples[place],
+                dataclasses.replace(examples[place], prompt="")
+                if number % 2 and not base.embeds_guidance
+                else examples[place],
                 stream(0, "lesson", place, number),
             )
             for place, number in drawn[start : start + max_batch]

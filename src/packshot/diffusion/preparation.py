@@ -1,9 +1,7 @@
 """From a task to its batches: class images, latents, prompts. The base is bare while it lasts. Knows no method."""
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from packshot.diffusion.batches import BatchPlan, Example
 from packshot.diffusion.cache import LatentCache
 from packshot.diffusion.class_images import ClassImageSet, class_images
 from packshot.diffusion.generator import DiffusersGenerator
-from packshot.diffusion.lessons import num_lessons, taught
+from packshot.diffusion.lessons import taught
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
@@ -55,15 +53,20 @@ class Preparation:
         else:
             wanted = self._wanted(task)
             config = task.config
-            key = (tuple(wanted), config.horizontal_flip, config.aspect_ratio_buckets, num_lessons(config))
+            key = (
+                tuple(wanted),
+                config.horizontal_flip,
+                config.aspect_ratio_buckets,
+                config.predictions_per_class_image,
+            )
             if key not in self._of_classes:
-                for each, pngs in class_images(wanted, self.generator, task.cachedir, report, check_stop):
-                    sources += [(png, each.prompt, None) for png in pngs]
+                made = class_images(wanted, self.generator, task.cachedir, report, check_stop)
+                sources += [(png, prompt, None) for prompt, png in made]
             encoded = self._encode(task, sources, report, check_stop)
             instances = encoded[: len(task.examples)]
             if key not in self._of_classes:
                 fresh = encoded[len(task.examples) :]
-                if num_lessons(config):
+                if config.predictions_per_class_image:
                     fresh = taught(self.base, fresh, config, self.generator.max_batch, report, check_stop)
                 self._of_classes[key] = fresh
             class_examples = self._of_classes[key]
@@ -75,24 +78,27 @@ class Preparation:
         )
 
     def _wanted(self, task: TrainingTask) -> list[ClassImageSet]:
-        """The sets of class images, one for each prompt."""
+        """The sets of class images: of the plain class, and of the captions, as many of each."""
         config = task.config
-        prompts = [class_prompt(task.class_noun)] * config.num_class_images
         plain = (each.caption.replace(task.trained_phrase, task.class_noun) for each in task.examples if each.caption)
-        captions = class_prompts(plain, task.class_noun)
-        if config.class_captions and captions:
-            prompts[1::2] = islice(cycle(captions), config.num_class_images // 2)
+        captions = (
+            class_prompts(plain, task.class_noun)[: config.num_class_images // 2] if config.class_captions else []
+        )
+        of_each = config.num_class_images // 2 // len(captions) if captions else 0
+        counts = {(class_prompt(task.class_noun),): config.num_class_images - of_each * len(captions)}
+        if captions:
+            counts[tuple(captions)] = of_each
         return [
             ClassImageSet(
                 base=task.base,
-                prompt=prompt,
+                prompts=prompts,
                 count=count,
                 resolution=config.resolution or self.base.resolution,
                 inference_steps=config.class_inference_steps,
                 guidance_scale=config.class_guidance_scale,
                 max_batch=self.generator.max_batch,
             )
-            for prompt, count in Counter(prompts).items()
+            for prompts, count in counts.items()
         ]
 
     def _encode(

@@ -78,12 +78,13 @@ _SMALL_ADAPTERS_FALLING: Defaults = {
     "num_class_images": 24,
     "class_captions": True,
 }
+_SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": True}
 _SMALL: Mapping[Method, Defaults] = {
-    Method.FULL: {"learning_rate": 1e-4, "token_learning_rate": 1e-4, "snr_gamma": 0.0},
-    Method.LORA: {"snr_gamma": 0.0},
-    Method.PIVOTAL: {"snr_gamma": 0.0},
-    Method.TEXTUAL_INVERSION: {"token_learning_rate": 5e-3, "snr_gamma": 0.0},
-    Method.HYPERNETWORK: {"rank": 64, "snr_gamma": 0.0},
+    Method.FULL: {**_SMALL_EVERY, "learning_rate": 1e-4, "token_learning_rate": 1e-4},
+    Method.LORA: _SMALL_EVERY,
+    Method.PIVOTAL: _SMALL_EVERY,
+    Method.TEXTUAL_INVERSION: {**_SMALL_EVERY, "token_learning_rate": 5e-3},
+    Method.HYPERNETWORK: {**_SMALL_EVERY, "rank": 64},
 }
 # What a family's recipes say otherwise at full size, for adapters.
 _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
@@ -280,7 +281,7 @@ def check_supported(config: TrainingConfig, family: str) -> None:
 
 def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bool) -> dict[str, object]:
     small = base_resolution <= SMALL_RESOLUTION
-    defaults = {"mixed_precision": MixedPrecision.AUTO, **(_SMALL if small else _FULL_SIZE)[method]}
+    defaults = dict(_SMALL[method]) if small else {"mixed_precision": MixedPrecision.AUTO, **_FULL_SIZE[method]}
     if small and method.has_adapters and not choosing:
         defaults |= _SMALL_ADAPTERS_FALLING
         if method is Method.PIVOTAL:

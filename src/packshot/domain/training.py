@@ -224,6 +224,14 @@ class TrainingConfig:
         return self.prior_weight > 0
 
     @property
+    def predictions_per_class_image(self) -> int:
+        """How often the bare base predicts each class image: as often as it is seen, at the most 8 times; 0 = never."""
+        if not self.uses_prior_preservation or self.prior_target is PriorTarget.IMAGES:
+            return 0
+        seen = self.steps * self.gradient_accumulation_steps * self.batch_size
+        return min(_MAX_PREDICTIONS, -(-seen // self.num_class_images))
+
+    @property
     def frozen_precision(self) -> MixedPrecision:
         """The floats that the base's own weights are kept in: those of the passes, unless they learn themselves.
 
@@ -263,6 +271,8 @@ class TrainingConfig:
         types = get_type_hints(cls)
         return cls(**{key: types[key](value) for key, value in values.items()})
 
+
+_MAX_PREDICTIONS = 8
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("steps", 1, 1_000_000),

@@ -80,7 +80,8 @@ def estimate_cost(config: TrainingConfig, trial: Trial, *, num_photos: int, num_
         training_seconds=config.steps * config.gradient_accumulation_steps * rows * trial.step_seconds,
         class_image_seconds=class_images
         * (config.class_inference_steps * guided * trial.forward_seconds + trial.decode_seconds),
-        preparation_seconds=(num_photos + class_images) * mirrored * trial.encode_seconds,
+        preparation_seconds=(num_photos + class_images) * mirrored * trial.encode_seconds
+        + class_images * config.predictions_per_class_image * trial.forward_seconds,
         look_seconds=looks
         * num_look_pictures
         * (LOOK_INFERENCE_STEPS * trial.guided_rows * trial.forward_seconds + trial.decode_seconds),

@@ -248,15 +248,19 @@ def test_without_values_the_pivotal_method_learns():
         prior_target=PriorTarget.BASE,
         num_class_images=24,
         num_vectors=4,
+        horizontal_flip=True,
         class_captions=True,
-        mixed_precision=MixedPrecision.AUTO,
     )
 
 
 @pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 400}, {"preset": "best"}])
 def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
     expected = TrainingConfig(
-        method=Method.PIVOTAL, choose_steps=True, steps=400, snr_gamma=0, mixed_precision=MixedPrecision.AUTO
+        method=Method.PIVOTAL,
+        choose_steps=True,
+        steps=400,
+        snr_gamma=0,
+        horizontal_flip=True,
     )
     assert parse_config(told, base_resolution=128) == expected
 

@@ -101,6 +101,10 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
     layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
     adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
     inject_adapter_in_model(adapters, module, adapter_name=_ADAPTER)
+    if not config.use_dora:
+        for layer in module.modules():
+            if isinstance(layer, LoraLayer):
+                layer.cast_input_dtype_enabled = False  # to 32 bits, which autocast would shorten again
     learning = {name: each for name, each in module.named_parameters() if each.requires_grad and ".lora_" in name}
     for parameter in learning.values():
         parameter.data = parameter.data.float()  # peft gives them the floats of the layer
