@@ -129,8 +129,8 @@ class TrainingConfig:
         prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
             them (distillation), which asks for no change where there is none.
         num_class_images: Class images that the base makes; shared by all categories that ask for the same.
-        class_captions: Whether every other class image is made of a reference photo's caption, with the class noun alone, so
-            that they show the same scenes.
+        class_captions: Whether up to half of the class images, as many of each, are made of the reference photos' captions,
+            with the class noun alone, so that they show the same scenes.
         class_inference_steps: Denoising steps of a class image.
         class_guidance_scale: Guidance scale of a class image.
         checkpoint_every_steps: Steps between two checkpoints.
