@@ -129,7 +129,7 @@ class TrainingConfig:
         prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
             them (distillation), which asks for no change where there is none.
         num_class_images: Class images that the base makes; shared by all categories that ask for the same.
-        class_captions: Whether up to half of the class images, as many of each, are made of the reference photos' captions,
+        class_captions: Whether about half of the class images, as many of each, are made of the reference photos' captions,
             with the class noun alone, so that they show the same scenes.
         class_inference_steps: Denoising steps of a class image.
         class_guidance_scale: Guidance scale of a class image.
