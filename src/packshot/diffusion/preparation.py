@@ -85,7 +85,8 @@ class Preparation:
             class_prompts(plain, task.class_noun)[: config.num_class_images // 2] if config.class_captions else []
         )
         of_each = round(config.num_class_images // 2 / len(captions)) if captions else 0
-        counts = {(class_prompt(task.class_noun),): config.num_class_images - of_each * len(captions)}
+        plain_prompts = (class_prompt(task.class_noun),)
+        counts: dict[tuple[str, ...], int] = {plain_prompts: config.num_class_images - of_each * len(captions)}
         if captions:
             counts[tuple(captions)] = of_each
         return [
