@@ -3,8 +3,9 @@
 The peer is the published recipe (diffusers' DreamBooth LoRA example, its default options with prior preservation) in
 plain diffusers and peft parts: every step encodes its pixels and its prompts. It gets its pixels decoded beforehand,
 which the recipe does not. Both are measured in 32 bits, which is what the recipe takes when nobody says otherwise; where the
-processor multiplies bfloat16, both in that too, and as they come, ours then being in bfloat16. That both learn the same is tests/unit/diffusion/test_parity.py: equal loss curves to 1e-6,
-so that the ratio of the time to an equal validation loss is that of the steps.
+processor multiplies bfloat16, both in that too, and as they come, ours then being in bfloat16, which has no aim. That both
+learn the same is tests/unit/diffusion/test_parity.py: equal loss curves to 1e-6 in 32 bits, so that the ratio of the time to an
+equal validation loss is that of the steps.
 """
 
 import dataclasses
@@ -66,7 +67,13 @@ def compare(bench: Bench, batch: int, setting: Setting) -> list[Row]:
         pairs["both in bfloat16"] = (by_default, by_default)
         pairs["as they come: ours in bfloat16, the recipe in 32 bits"] = (by_default, MixedPrecision.NO)
     return [
-        versus(f"{label}, {floats}", times[f"ours, {ours}"], times[f"reference, {theirs}"], "s", at_least=1.7)
+        versus(
+            f"{label}, {floats}",
+            times[f"ours, {ours}"],
+            times[f"reference, {theirs}"],
+            "s",
+            at_least=1.7 if ours is theirs else None,
+        )
         for floats, (ours, theirs) in pairs.items()
     ]
 

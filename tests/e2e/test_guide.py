@@ -52,9 +52,11 @@ def test_the_commands_of_the_training_guide_run(new_shell, tmp_path: Path) -> No
         chooses = ["--set", "choose_steps=true"] if "auto" in arguments else []
         quicker = ["--base", base, *SETTINGS, "--steps", 2, *chooses] if verb == "train" else []
         told.append(shell(verb, *arguments, *quicker).out)
-    shown = "".join(told)
-    for each in ("estimate: ", "guess: ", "-validation.png", "has the highest merit", "-steps.png"):
-        assert each in shown, each
+    assert "estimate: " in told[0]
+    assert "guess: " in told[1]
+    assert "-validation.png" in told[6]
+    assert "has the highest merit" in told[7]
+    assert "-steps.png" in told[8]
 
 
 def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:

@@ -85,10 +85,8 @@ class Preparation:
             class_prompts(plain, task.class_noun)[: config.num_class_images // 2] if config.class_captions else []
         )
         of_each = round(config.num_class_images // 2 / len(captions)) if captions else 0
-        plain_prompts = (class_prompt(task.class_noun),)
-        counts: dict[tuple[str, ...], int] = {plain_prompts: config.num_class_images - of_each * len(captions)}
-        if captions:
-            counts[tuple(captions)] = of_each
+        num_plain = config.num_class_images - of_each * len(captions)
+        counts = [((class_prompt(task.class_noun),), num_plain), (tuple(captions), of_each)]
         return [
             ClassImageSet(
                 base=task.base,
@@ -99,7 +97,8 @@ class Preparation:
                 guidance_scale=config.class_guidance_scale,
                 max_batch=self.generator.max_batch,
             )
-            for prompts, count in counts.items()
+            for prompts, count in counts
+            if count
         ]
 
     def _encode(

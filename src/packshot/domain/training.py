@@ -65,7 +65,7 @@ class Schedule(StrEnum):
 
 
 class PriorTarget(StrEnum):
-    """What the predictions for class images are compared with: what training compares with, or the base's predictions."""
+    """What the loss of class images compares predictions with: the images themselves, or the base's predictions of them."""
 
     IMAGES = "images"
     BASE = "base"

@@ -68,7 +68,7 @@ def test_two_trainings_of_a_class_ask_for_its_images_once(studio: Studio, tmp_pa
 
 
 def test_class_captions_draw_the_scenes_of_the_references(studio: Studio, tmp_path: Path) -> None:
-    """As many of each caption as half of them allow, without the identifier, once for all categories with those captions."""
+    """About half of the images, without the identifier, once for all categories with the same captions."""
     generator, made = CountingGenerator(studio), list[Progress]()
     trainer = DiffusersTrainer(studio.bases, generator)
     photos = replace(task(studio, tmp_path), examples=tuple(
