@@ -25,7 +25,7 @@ from benchmarks.bases import Bench, networks, shaped_like_sd15, text_width
 from benchmarks.flops import count
 from benchmarks.harness import Row, Setting, interleaved, versus
 from packshot.diffusion.floats import HALVES, resolved
-from packshot.domain.training import Method, MixedPrecision, Targets, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, Targets, TrainingConfig
 from packshot.ports import Progress
 
 DIVISOR, RESOLUTION = 4, 256
@@ -35,7 +35,7 @@ CONFIG = TrainingConfig(
     rank=4,
     learning_rate=1e-4,
     snr_gamma=0.0,
-    horizontal_flip=False,
+    horizontal_flip=HorizontalFlip.OFF,
     num_class_images=4,
     class_inference_steps=2,
     checkpoint_every_steps=1_000_000,

@@ -26,7 +26,7 @@ from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
-from packshot.domain.training import Method, MixedPrecision, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, TrainingConfig
 from packshot.ports import LoadedFineTune, Progress, Sample, TrainedWeights, TrainingExample, TrainingTask
 
 RESOLUTION = 16
@@ -168,7 +168,7 @@ QUICK = TrainingConfig(
     num_class_images=3,
     class_inference_steps=2,
     checkpoint_every_steps=4,
-    horizontal_flip=True,
+    horizontal_flip=HorizontalFlip.ON,
 )
 
 

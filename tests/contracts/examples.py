@@ -25,7 +25,7 @@ from packshot.domain.models import (
 )
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.templates import Scene, Template
-from packshot.domain.training import Method, Targets, TrainingConfig, TrainingRun
+from packshot.domain.training import HorizontalFlip, Method, Targets, TrainingConfig, TrainingRun
 from packshot.domain.usage import Usage
 from packshot.domain.variables import Variable, VariableKind
 from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook
@@ -121,7 +121,7 @@ CONFIG = TrainingConfig(
     targets=Targets.ATTENTION,
     train_text_encoder=True,
     resolution=64,
-    horizontal_flip=False,
+    horizontal_flip=HorizontalFlip.OFF,
     caption_dropout=0.1,
     background_weight=0.2,
     prior_weight=0.5,

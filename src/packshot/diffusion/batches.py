@@ -92,7 +92,7 @@ class BatchPlan:
         for row, lesson in lessons.items():
             noise[row, :, : shapes[row][1], : shapes[row][2]] = lesson.noise
             timesteps[row] = lesson.timestep
-        flips = [bool(flip) and self.config.horizontal_flip and row not in lessons for row, flip in enumerate(mirrored)]
+        flips = [bool(flip) and self.config.mirrors and row not in lessons for row, flip in enumerate(mirrored)]
         own = [row for row in range(len(chosen)) if row % self.config.batch_size % self.num_processes == self.process]
         prompts = ["" if drop else example.prompt for example, drop in zip(chosen, dropped, strict=True)]
 

@@ -55,7 +55,7 @@ class Preparation:
             config = task.config
             key = (
                 tuple(wanted),
-                config.horizontal_flip,
+                config.mirrors_class_images,
                 config.aspect_ratio_buckets,
                 config.predictions_per_class_image,
             )
@@ -116,11 +116,12 @@ class Preparation:
         encoded: list[Example] = []
         for number, (png, prompt, source) in enumerate(sources):
             check_stop()
+            mirrors = config.mirrors if source else config.mirrors_class_images
             size = bucket(png, resolution, self.base.cell) if config.aspect_ratio_buckets else (resolution, resolution)
             encoded.append(
                 Example(
                     latents=cache.latents(png, size, mirrored=False),
-                    mirrored=cache.latents(png, size, mirrored=True) if config.horizontal_flip else None,
+                    mirrored=cache.latents(png, size, mirrored=True) if mirrors else None,
                     prompt=prompt,
                     frame=frame_of_png(png, size),
                     mask=self._mask(source, size),

@@ -9,6 +9,7 @@ from typing import cast, get_origin, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.training import (
+    HorizontalFlip,
     Method,
     MixedPrecision,
     OptimizerKind,
@@ -78,7 +79,7 @@ _SMALL_ADAPTERS_FALLING: Defaults = {
     "num_class_images": 24,
     "class_captions": True,
 }
-_SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": True}
+_SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": HorizontalFlip.AUTO}
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {**_SMALL_EVERY, "learning_rate": 1e-4, "token_learning_rate": 1e-4},
     Method.LORA: _SMALL_EVERY,

@@ -71,6 +71,19 @@ class PriorTarget(StrEnum):
     BASE = "base"
 
 
+class HorizontalFlip(StrEnum):
+    """Whether training photos are mirrored at random: ``auto`` asks the judge (see ``domain.mirroring``)."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Booleans, which YAML makes of on and off, and which earlier versions wrote."""
+        return cls({"true": "on", "false": "off"}[text]) if (text := str(value).lower()) in ("true", "false") else None
+
+
 class MixedPrecision(StrEnum):
     """Which floats the forward pass computes with; weights and optimiser state stay in 32 bits.
 
@@ -122,7 +135,8 @@ class TrainingConfig:
         resolution: Edge of the training images in pixels; 0 = the base's own.
         aspect_ratio_buckets: Whether photos keep about their own shape, at the area of the resolution, instead of being
             cut to squares.
-        horizontal_flip: Whether images are mirrored at random; for products without text or sides.
+        horizontal_flip: Whether photos are mirrored at random: on, off, or auto, where the judge finds them and their mirror images
+            alike, so that products with text or sides are not.
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
@@ -166,7 +180,7 @@ class TrainingConfig:
     train_text_encoder: bool = False
     resolution: int = 0
     aspect_ratio_buckets: bool = False
-    horizontal_flip: bool = False
+    horizontal_flip: HorizontalFlip = HorizontalFlip.OFF
     caption_dropout: float = 0.0
     background_weight: float = 1.0
     prior_weight: float = 1.0
@@ -222,6 +236,24 @@ class TrainingConfig:
     def uses_prior_preservation(self) -> bool:
         """Whether class images take part."""
         return self.prior_weight > 0
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether photos are mirrored.
+
+        Raises:
+            InvalidConfiguration: it is auto, and nobody has looked at the photos.
+        """
+        if self.horizontal_flip is HorizontalFlip.AUTO:
+            raise InvalidConfiguration(
+                "horizontal_flip is auto, which asks a judge about the photos; set it to on or off"
+            )
+        return self.horizontal_flip is HorizontalFlip.ON
+
+    @property
+    def mirrors_class_images(self) -> bool:
+        """Whether class images are mirrored too: not those that the base has predicted, which are as they were then."""
+        return self.mirrors and not self.predictions_per_class_image
 
     @property
     def predictions_per_class_image(self) -> int:

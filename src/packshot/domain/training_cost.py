@@ -5,7 +5,7 @@ Does not know how they were measured. What the judge takes, where it chooses the
 
 from dataclasses import dataclass
 
-from packshot.domain.training import OptimizerKind, TrainingConfig
+from packshot.domain.training import HorizontalFlip, OptimizerKind, TrainingConfig
 
 # Bytes that a parameter which learns takes: itself, its gradient, and the optimiser's two moments.
 _FLOAT = 4
@@ -73,15 +73,17 @@ def estimate_cost(config: TrainingConfig, trial: Trial, *, num_photos: int, num_
     rows = config.batch_size * (2 if config.uses_prior_preservation else 1)
     class_images = config.num_class_images if config.uses_prior_preservation else 0
     guided = trial.guided_rows if config.class_guidance_scale > 1 else 1
+    predictions = config.predictions_per_class_image
     looks = num_looks(config) if num_look_pictures else 0
-    mirrored = 2 if config.horizontal_flip else 1
+    mirrored = 1 if config.horizontal_flip is HorizontalFlip.OFF else 2
     return TrainingCost(
         peak_bytes=trial.resident_bytes + _learning_bytes(config, trial, rows),
         training_seconds=config.steps * config.gradient_accumulation_steps * rows * trial.step_seconds,
         class_image_seconds=class_images
         * (config.class_inference_steps * guided * trial.forward_seconds + trial.decode_seconds),
-        preparation_seconds=(num_photos + class_images) * mirrored * trial.encode_seconds
-        + class_images * config.predictions_per_class_image * trial.forward_seconds,
+        preparation_seconds=(num_photos * mirrored + class_images * (1 if predictions else mirrored))
+        * trial.encode_seconds
+        + class_images * predictions * trial.forward_seconds,
         look_seconds=looks
         * num_look_pictures
         * (LOOK_INFERENCE_STEPS * trial.guided_rows * trial.forward_seconds + trial.decode_seconds),

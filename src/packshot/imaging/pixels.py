@@ -8,7 +8,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 _MAX_PROFILE_BYTES = 4 * 2**20
 _DIRECT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -91,6 +91,12 @@ def open_png(png: bytes) -> Image.Image:
     """The RGB image in PNG bytes that this package or a generator made. Not for untrusted bytes: see ``decode``."""
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         return image.convert("RGB")
+
+
+def mirrored(png: bytes) -> bytes:
+    """Such a picture with left and right exchanged, or a mask that goes with one."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return encode_png(ImageOps.mirror(image))
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

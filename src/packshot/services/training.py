@@ -1,5 +1,6 @@
 """Use cases of training: plan a run as a job, carry it out, publish the fine-tune. Knows no tensor."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from packshot.domain.generation import Subject, rewrite_prompt
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training import HorizontalFlip, TrainingConfig, TrainingRun
 from packshot.domain.training_prompts import trained_phrase, trained_token
 from packshot.imaging.plots import loss_plot
 from packshot.ports import Blobs, Judge, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask
 from packshot.services.catalog import new_id, now
 from packshot.services.jobs import ReportProgress, Stop
+from packshot.services.mirroring import flip_for
 from packshot.services.models import next_version
 from packshot.services.step_choice import choice_files, scoring, split_examples
 from packshot.services.validation import validation_files, validation_samples
@@ -123,7 +125,7 @@ def run_training(
 
     What is kept in ``workdir`` to go on from stays until ``sweep_checkpoints``. The fine-tune keeps ``code_revision``,
     which differs from the run's where a run was taken up by other code than planned it. ``judge`` is called where the
-    steps are chosen, and only then.
+    steps or mirroring are chosen, and only then.
 
     Raises:
         CategoryRetired: the category was taken out of use since the training was planned.
@@ -145,7 +147,7 @@ def prepare_training(
     Raises:
         CategoryRetired: the category was taken out of use since the training was planned.
         CorruptArtifact, NotFound: a photo of the set is damaged or gone.
-        JudgeUnusable: the steps are to be chosen, and the judge cannot be found or loaded.
+        JudgeUnusable: the steps or mirroring are to be chosen, and the judge cannot be found or loaded.
     """
     run = records.get(TrainingRun, job.subject_id)
     category = records.get(Category, run.category_id)
@@ -161,13 +163,16 @@ def prepare_training(
     if run.config.choose_steps:
         examples, held_out = split_examples(examples)
         judged = scoring(judge(), examples, held_out, category.class_noun, phrase)
+    config = run.config
+    if config.horizontal_flip is HorizontalFlip.AUTO:
+        config = dataclasses.replace(config, horizontal_flip=flip_for(judge(), examples))
     return TrainingTask(
         base=records.get(BaseModelRef, run.base_id),
         examples=examples,
         class_noun=category.class_noun,
         token=token,
         trained_phrase=phrase,
-        config=run.config,
+        config=config,
         workdir=workdir / run.id,
         cachedir=cachedir,
         validation=validation_samples(category, run.config, phrase),

@@ -31,7 +31,7 @@ from safetensors.torch import load
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, Targets, TrainingConfig
 from packshot.ports import TrainingTask
 
 CONFIG = TrainingConfig(
@@ -47,7 +47,7 @@ CONFIG = TrainingConfig(
     num_class_images=3,
     class_inference_steps=2,
     seed=5,
-    horizontal_flip=True,
+    horizontal_flip=HorizontalFlip.ON,
 )
 # The captions of fixtures_pipelines.examples with the token in them, written out by hand.
 PROMPTS = [

@@ -32,7 +32,7 @@ from packshot.diffusion.optimizers import Optimizer, learning_rate_factor
 from packshot.diffusion.pictures import bucket, frame_of_png, mask_from_png, pixels_from_png
 from packshot.diffusion.protocols import LatentDistribution, ParameterGroup
 from packshot.domain.errors import Interrupted, InvalidConfiguration
-from packshot.domain.training import Method, MixedPrecision, OptimizerKind, Schedule, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, OptimizerKind, Schedule, TrainingConfig
 from packshot.ports import Progress, TrainingExample
 
 Run = Callable[..., Any]
@@ -285,7 +285,7 @@ def plan(config: TrainingConfig, shapes: list[tuple[int, int]]) -> BatchPlan:
     return BatchPlan(
         instances=[example(number, shape) for number, shape in enumerate(shapes)],
         class_examples=[example(100 + number, (8, 8)) for number in range(4)],
-        config=replace(config, horizontal_flip=False),
+        config=replace(config, horizontal_flip=HorizontalFlip.OFF),
         draw_timesteps=lambda count, generator: torch.randint(1000, (count,), generator=generator),
     )
 
@@ -344,7 +344,7 @@ def test_photos_of_several_shapes_train_together(
         TrainingExample(image=png(number, size=size), caption="", mask=half_mask(size=size))
         for number, size in enumerate(sizes)
     )
-    buckets = quick(family, steps=1, batch_size=3, aspect_ratio_buckets=True, horizontal_flip=False)
+    buckets = quick(family, steps=1, batch_size=3, aspect_ratio_buckets=True, horizontal_flip=HorizontalFlip.OFF)
     losses = [
         train(studio, task(studio, tmp_path / name, config=config, photos=photos, cachedir=cachedir)).metrics[0]
         for name, config in (("buckets", buckets), ("squares", replace(buckets, aspect_ratio_buckets=False)))

@@ -17,7 +17,7 @@ from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Conditioning, Family, LatentDistribution
 from packshot.diffusion.weights import WeightsHeader, read_weights, token_rows, write_weights
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, TrainingConfig
 
 CLASS_PROMPT = "a photo of an apple"
 # With per-image captions, as they come out of the references; the last is longer than the encoders.
@@ -39,7 +39,7 @@ class Pair:
             batch_size=batch_size,
             prior_weight=PRIOR_WEIGHT,
             num_vectors=2,
-            horizontal_flip=False,
+            horizontal_flip=HorizontalFlip.OFF,
         )
 
 

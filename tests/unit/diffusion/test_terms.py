@@ -15,7 +15,7 @@ from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import LatentDistribution
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import HorizontalFlip, Method, TrainingConfig
 
 CONFIG = replace(QUICK, method=Method.LORA, learning_rate=1e-2)
 CLASS_PROMPT = "a photo of an apple"
@@ -105,7 +105,7 @@ def without_deviation(each: Example) -> Example:
 
 
 def test_an_epoch_visits_every_example_once() -> None:
-    batches = plan(replace(CONFIG, batch_size=1, horizontal_flip=False))
+    batches = plan(replace(CONFIG, batch_size=1, horizontal_flip=HorizontalFlip.OFF))
     for first in (0, 5, 10):
         assert len({batches.batch(step)[0].prompts[0] for step in range(first, first + 5)}) == 5
 
@@ -144,7 +144,7 @@ def test_what_lies_outside_the_mask_is_not_learned(
 ) -> None:
     mask = torch.zeros(1, EDGE, EDGE)
     mask[..., : EDGE // 2] = 1
-    config = replace(CONFIG, background_weight=background_weight, horizontal_flip=False, prior_weight=0.0)
+    config = replace(CONFIG, background_weight=background_weight, horizontal_flip=HorizontalFlip.OFF, prior_weight=0.0)
     with loop(studio, config, plan(config, mask=mask, num_class=0)) as running:
         (batch,) = running.plan.batch(0)
         found = []

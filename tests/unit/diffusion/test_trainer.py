@@ -26,7 +26,15 @@ from safetensors.torch import load
 
 from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import Conflict, Interrupted, InvalidConfiguration, WorkspaceUnusable
-from packshot.domain.training import Method, MixedPrecision, PriorTarget, Schedule, Targets, TrainingConfig
+from packshot.domain.training import (
+    HorizontalFlip,
+    Method,
+    MixedPrecision,
+    PriorTarget,
+    Schedule,
+    Targets,
+    TrainingConfig,
+)
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 METHODS = list(Method)
@@ -283,7 +291,7 @@ CHANGES: dict[str, TrainingConfig] = {
     "targets": replace(SHORT, targets=Targets.ATTENTION),
     "train_text_encoder": replace(SHORT, train_text_encoder=True),
     "resolution": replace(SHORT, resolution=8),
-    "horizontal_flip": replace(SHORT, horizontal_flip=not SHORT.horizontal_flip),
+    "horizontal_flip": replace(SHORT, horizontal_flip=HorizontalFlip.OFF),
     "prior_target": replace(SHORT, prior_target=PriorTarget.BASE),
     "caption_dropout": replace(SHORT, caption_dropout=0.9),
     "background_weight": replace(SHORT, background_weight=0.1),

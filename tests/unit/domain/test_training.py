@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
 from packshot.domain.training import (
+    HorizontalFlip,
     Method,
     MixedPrecision,
     OptimizerKind,
@@ -54,10 +55,10 @@ CHOICES = {
     "learning_rate_schedule": Schedule,
     "mixed_precision": MixedPrecision,
     "prior_target": PriorTarget,
+    "horizontal_flip": HorizontalFlip,
 }
 SWITCHES = {
     "train_text_encoder",
-    "horizontal_flip",
     "use_dora",
     "gradient_checkpointing",
     "aspect_ratio_buckets",
@@ -123,6 +124,20 @@ def test_switches_are_true_or_false_and_nothing_else(key):
     for text in ("yes", "1", 1, 0, "", None):
         with pytest.raises(InvalidConfiguration, match=f"{key} is .*; write true or false"):
             parse_config({key: text}, base_resolution=128)
+
+
+@pytest.mark.parametrize(("value", "flip"), [(True, HorizontalFlip.ON), ("false", HorizontalFlip.OFF)])
+def test_mirroring_may_be_a_boolean_which_yaml_makes_of_on_and_off(value, flip):
+    assert parse_config({"horizontal_flip": value}, base_resolution=128).horizontal_flip is flip
+    written_before = {**TrainingConfig().to_dict(), "horizontal_flip": flip is HorizontalFlip.ON}
+    assert TrainingConfig.from_dict(written_before) == TrainingConfig(horizontal_flip=flip)
+
+
+def test_whether_a_configuration_mirrors_is_unknown_until_a_judge_was_asked():
+    assert TrainingConfig(horizontal_flip=HorizontalFlip.ON).mirrors
+    assert not TrainingConfig(horizontal_flip=HorizontalFlip.OFF).mirrors
+    with pytest.raises(InvalidConfiguration, match="horizontal_flip is auto.*set it to on or off"):
+        _ = TrainingConfig(horizontal_flip=HorizontalFlip.AUTO).mirrors
 
 
 @pytest.mark.parametrize("value", ["a {product} on grass | an apple|", ["a {product} on grass", " an apple "]])
@@ -248,7 +263,7 @@ def test_without_values_the_pivotal_method_learns():
         prior_target=PriorTarget.BASE,
         num_class_images=24,
         num_vectors=4,
-        horizontal_flip=True,
+        horizontal_flip=HorizontalFlip.AUTO,
         class_captions=True,
     )
 
@@ -260,7 +275,7 @@ def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
         choose_steps=True,
         steps=400,
         snr_gamma=0,
-        horizontal_flip=True,
+        horizontal_flip=HorizontalFlip.AUTO,
     )
     assert parse_config(told, base_resolution=128) == expected
 

@@ -9,7 +9,7 @@ from packshot.domain.errors import CategoryRetired, Interrupted, NotFound, Stale
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus, finish
 from packshot.domain.models import FineTune
 from packshot.domain.references import ReferenceImage, Rights
-from packshot.domain.training import Method, TrainingConfig, TrainingRun
+from packshot.domain.training import HorizontalFlip, Method, TrainingConfig, TrainingRun
 from packshot.imaging.folders import read_photos
 from packshot.services.catalog import now, retire_category
 from packshot.services.jobs import never_stop, no_report, work_on_one
@@ -120,6 +120,15 @@ def test_the_trainer_sees_the_training_photos_with_captions_and_never_the_held_o
     assert (task.class_noun, task.config.seed, task.base.source) == ("apple", 5, "embedded")
     assert task.trained_phrase.startswith(task.token)
     assert (space.folder / "runs") in task.workdir.parents
+
+
+def test_the_trainer_is_told_whether_to_mirror_where_that_is_left_to_the_judge(space):
+    """The fake judge sees mean colours, and those of mirror images are the same."""
+    for told, flip in ((HorizontalFlip.AUTO, HorizontalFlip.ON), (HorizontalFlip.OFF, HorizontalFlip.OFF)):
+        run = space.plan(space.category(f"fuji-{told}"), horizontal_flip=told).run
+        space.train(claimed(space.records, run.job_id), no_report, never_stop)
+        assert space.trainer.tasks[-1].config.horizontal_flip is flip
+        assert space.records.get(TrainingRun, run.id).config.horizontal_flip is told
 
 
 def test_versions_count_up_in_each_category(space):
