@@ -65,20 +65,23 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
         "validation_every_steps": 250,
     },
 }
-# Adapters on small bases, where the number of steps is known; where it is chosen, rates that fall over the most steps have
-# hardly fallen by the one that is chosen, so they stay.
-_SMALL_ADAPTERS_FALLING: Defaults = {
-    "steps": 300,
+# Adapters on small bases. Rates fall over the steps where their number is known; where it is chosen, they have hardly fallen by the
+# one that is chosen, so they stay.
+_SMALL_ADAPTERS: Defaults = {
+    "steps": 250,
     "batch_size": 4,
-    "learning_rate": 3e-3,
-    "token_learning_rate": 3e-3,
-    "learning_rate_schedule": Schedule.COSINE,
     "background_weight": 0.5,
-    "prior_weight": 0.4,
+    "prior_weight": 1.5,
     "prior_target": PriorTarget.BASE,
     "num_class_images": 24,
     "class_captions": True,
 }
+_SMALL_ADAPTERS_FALLING: Defaults = {
+    "learning_rate": 5e-3,
+    "token_learning_rate": 5e-3,
+    "learning_rate_schedule": Schedule.COSINE,
+}
+_SMALL_ADAPTERS_STAYING: Defaults = {"learning_rate": 2e-3, "token_learning_rate": 2e-3}
 _SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": HorizontalFlip.AUTO}
 _SMALL: Mapping[Method, Defaults] = {
     Method.FULL: {**_SMALL_EVERY, "learning_rate": 1e-4, "token_learning_rate": 1e-4},
@@ -139,10 +142,10 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(
-        values={"steps": 150, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
+        values={"steps": 125, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
     ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(400), source=_OURS_BEFORE),
+    Preset.BEST: PresetValues(values=_choosing(500), source=_OURS_BEFORE),
 }
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),
@@ -283,8 +286,8 @@ def check_supported(config: TrainingConfig, family: str) -> None:
 def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bool) -> dict[str, object]:
     small = base_resolution <= SMALL_RESOLUTION
     defaults = dict(_SMALL[method]) if small else {"mixed_precision": MixedPrecision.AUTO, **_FULL_SIZE[method]}
-    if small and method.has_adapters and not choosing:
-        defaults |= _SMALL_ADAPTERS_FALLING
+    if small and method.has_adapters:
+        defaults |= _SMALL_ADAPTERS | (_SMALL_ADAPTERS_STAYING if choosing else _SMALL_ADAPTERS_FALLING)
         if method is Method.PIVOTAL:
             defaults["num_vectors"] = 4
     if not small and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
