@@ -68,10 +68,9 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
 # Adapters on small bases. Rates fall over the steps where their number is known; where it is chosen, they have hardly fallen by the
 # one that is chosen, so they stay.
 _SMALL_ADAPTERS: Defaults = {
-    "steps": 250,
+    "steps": 270,
     "batch_size": 4,
-    "background_weight": 0.5,
-    "prior_weight": 1.5,
+    "prior_weight": 1.2,
     "prior_target": PriorTarget.BASE,
     "num_class_images": 24,
     "class_captions": True,
@@ -142,10 +141,10 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(
-        values={"steps": 125, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
+        values={"steps": 130, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
     ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(500), source=_OURS_BEFORE),
+    Preset.BEST: PresetValues(values=_choosing(540), source=_OURS_BEFORE),
 }
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),

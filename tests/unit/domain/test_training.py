@@ -163,7 +163,7 @@ def test_validation_prompts_obey_the_rules_of_prompts_and_are_sixteen_at_most():
 
 
 def test_auto_chooses_the_steps_among_twice_the_default():
-    for resolution, method, most in ((128, "pivotal", 500), (512, "full", 1600), (512, "lora", 1000)):
+    for resolution, method, most in ((128, "pivotal", 540), (512, "full", 1600), (512, "lora", 1000)):
         config = parse_config({"steps": " auto ", "method": method}, base_resolution=resolution)
         assert (config.choose_steps, config.steps) == (True, most)
     told = parse_config({"choose_steps": True, "steps": 300}, base_resolution=128)
@@ -252,14 +252,13 @@ def test_what_is_given_wins_over_the_defaults_of_the_base():
 def test_without_values_the_pivotal_method_learns():
     assert parse_config({}, base_resolution=128) == TrainingConfig(
         method=Method.PIVOTAL,
-        steps=250,
+        steps=270,
         batch_size=4,
         learning_rate=5e-3,
         token_learning_rate=5e-3,
         learning_rate_schedule=Schedule.COSINE,
         snr_gamma=0,
-        background_weight=0.5,
-        prior_weight=1.5,
+        prior_weight=1.2,
         prior_target=PriorTarget.BASE,
         num_class_images=24,
         num_vectors=4,
@@ -268,18 +267,17 @@ def test_without_values_the_pivotal_method_learns():
     )
 
 
-@pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 500}, {"preset": "best"}])
+@pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 540}, {"preset": "best"}])
 def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
     expected = TrainingConfig(
         method=Method.PIVOTAL,
         choose_steps=True,
-        steps=500,
+        steps=540,
         batch_size=4,
         learning_rate=2e-3,
         token_learning_rate=2e-3,
         snr_gamma=0,
-        background_weight=0.5,
-        prior_weight=1.5,
+        prior_weight=1.2,
         prior_target=PriorTarget.BASE,
         num_class_images=24,
         num_vectors=4,
