@@ -54,9 +54,9 @@ def test_the_commands_of_the_training_guide_run(new_shell, tmp_path: Path) -> No
         told.append(shell(verb, *arguments, *quicker).out)
     assert "estimate: " in told[0]
     assert "guess: " in told[1]
-    assert "-validation.png" in told[6]
-    assert "has the highest merit" in told[7]
-    assert "-steps.png" in told[8]
+    assert "-validation.png" in told[7]
+    assert "has the highest merit" in told[8]
+    assert "-steps.png" in told[9]
 
 
 def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:
