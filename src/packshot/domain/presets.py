@@ -144,7 +144,7 @@ _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
         values={"steps": 130, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
     ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(540), source=_OURS_BEFORE),
+    Preset.BEST: PresetValues(values=_choosing(540), source=f"{_GUESS}the best of twice the standard steps"),
 }
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),
@@ -286,7 +286,8 @@ def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bo
     small = base_resolution <= SMALL_RESOLUTION
     defaults = dict(_SMALL[method]) if small else {"mixed_precision": MixedPrecision.AUTO, **_FULL_SIZE[method]}
     if small and method.has_adapters:
-        defaults |= _SMALL_ADAPTERS | (_SMALL_ADAPTERS_STAYING if choosing else _SMALL_ADAPTERS_FALLING)
+        rates = _SMALL_ADAPTERS_STAYING if choosing else _SMALL_ADAPTERS_FALLING
+        defaults |= {**_SMALL_ADAPTERS, **rates}
         if method is Method.PIVOTAL:
             defaults["num_vectors"] = 4
     if not small and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
