@@ -8,7 +8,7 @@ from packshot.domain.evaluation import Embedding, cosine
 from packshot.domain.training import HorizontalFlip
 
 # How far photos may lie from their mirror images, as a share of how far photos of the product lie from each other. Measured
-# with the bundled judge (docs/log.md): all packages with print lie above it, and produce with few exceptions below.
+# with the bundled judge (docs/log.md): in store photos all packages lie above it, and produce with two exceptions below.
 MAX_SHARE = 0.1
 
 

@@ -136,6 +136,9 @@ def test_mirroring_may_be_a_boolean_which_yaml_makes_of_on_and_off(value, flip):
 def test_whether_a_configuration_mirrors_is_unknown_until_a_judge_was_asked():
     assert TrainingConfig(horizontal_flip=HorizontalFlip.ON).mirrors
     assert not TrainingConfig(horizontal_flip=HorizontalFlip.OFF).mirrors
+    for target, class_images_too in ((PriorTarget.IMAGES, True), (PriorTarget.BASE, False)):
+        config = TrainingConfig(horizontal_flip=HorizontalFlip.ON, prior_target=target)
+        assert config.mirrors_class_images is class_images_too
     with pytest.raises(InvalidConfiguration, match="horizontal_flip is auto.*set it to on or off"):
         _ = TrainingConfig(horizontal_flip=HorizontalFlip.AUTO).mirrors
 
