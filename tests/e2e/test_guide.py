@@ -46,17 +46,19 @@ def test_the_commands_of_the_training_guide_run(new_shell, tmp_path: Path) -> No
     shell("references", "freeze", path)
     page = (DOCS / "guide" / "training.md").read_text(encoding="utf-8")
     lines = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)).splitlines()
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
     for program, verb, *arguments in map(shlex.split, lines):
         assert program == "packshot"
         chooses = ["--set", "choose_steps=true"] if "auto" in arguments else []
         quicker = ["--base", base, *SETTINGS, "--steps", 2, *chooses] if verb == "train" else []
-        told.append(shell(verb, *arguments, *quicker).out)
-    assert "estimate: " in told[0]
-    assert "guess: " in told[1]
-    assert "-validation.png" in told[7]
-    assert "has the highest merit" in told[8]
-    assert "-steps.png" in told[9]
+        told.append((" ".join([verb, *arguments[1:]]), shell(verb, *arguments, *quicker).out))
+    said = dict(told)
+    assert "estimate: " in said["train --preset draft --dry-run"]
+    assert "guess: " in said["presets"]
+    assert "has the highest merit" in said["train --steps auto"]
+    after_prompts, after_auto = (out for command, out in told if command == "report")
+    assert "-validation.png" in after_prompts
+    assert "-steps.png" in after_auto
 
 
 def test_the_commands_of_the_templates_guide_run(shell, tmp_path: Path) -> None:

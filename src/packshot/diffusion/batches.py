@@ -17,18 +17,18 @@ from packshot.domain.training import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """What the bare base predicts of a picture, (channels, h, w), with that noise at that time step."""
+    """What is to be predicted of a picture, (channels, h, w), with that noise at that time step."""
 
     noise: Tensor
     timestep: Tensor
-    prediction: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """An encoded picture with its prompt. ``mask`` is the share of product in each latent cell, (1, h, w), or None.
 
-    With a ``lesson`` it is seen with that noise alone, and never mirrored.
+    With a ``lesson`` it is seen with that noise alone, compared with its target, and never mirrored.
     """
 
     latents: LatentDistribution
@@ -44,8 +44,8 @@ class Batch:
     """Pictures of one shape. The first ``num_instances`` rows of everything are instances, the others class images.
 
     ``latents`` and ``noise`` are (batch, channels, h, w), ``frames`` (batch, 6); ``weights``, (num_instances, 1, h, w),
-    tell how much each cell of an instance counts. ``predictions``, of the shape of the class images' latents, are what theirs
-    are compared with; None = what the others are compared with too.
+    tell how much each cell of an instance counts. ``targets`` are what the predictions of ``taught``, rows with lessons, are
+    compared with, of the shape of those rows' latents; the others are compared with what the family makes of noise and latents.
     """
 
     latents: Tensor
@@ -55,7 +55,8 @@ class Batch:
     frames: Tensor
     weights: Tensor
     num_instances: int
-    predictions: Tensor | None = None
+    taught: tuple[int, ...] = ()
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class BatchPlan:
             cells = slice(shape[1]), slice(shape[2])
             instances = [row for row in rows if row < self.config.batch_size]
             weights = [self._weights(chosen[row], flips[row]) for row in instances]
-            predictions = [lessons[row].prediction for row in rows if row in lessons]
+            taught = [at for at, row in enumerate(rows) if row in lessons]
             return Batch(
                 latents=torch.stack(
                     [each.mean + each.std * sampled[row, :, *cells] for each, row in zip(used, rows, strict=True)]
@@ -113,7 +114,8 @@ class BatchPlan:
                 frames=torch.tensor([chosen[row].frame for row in rows], dtype=torch.float32),
                 weights=torch.stack(weights) if weights else torch.empty(0, 1, *shape[1:]),
                 num_instances=len(instances),
-                predictions=torch.stack(predictions) if predictions else None,
+                taught=tuple(taught),
+                targets=torch.stack([lessons[rows[at]].target for at in taught]) if taught else None,
             )
 
         return [part(shape) for shape in dict.fromkeys(shapes[row] for row in own)]

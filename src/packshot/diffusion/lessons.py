@@ -1,11 +1,12 @@
-"""What the bare base predicts of class images, to be preserved as it is. Knows no method.
+"""What the bare base predicts, to be preserved as it is: of class images, and of what surrounds the product. Knows no method.
 
 The prior term of DreamBooth (Ruiz et al. 2023) compares predictions with the class images, and so has the model learn those few by
 heart, which moves it from the base on its own. Compared with the base's own predictions (distillation: Hinton et al. 2015)
 the term is 0 at the start, and asks for nothing but to stay. Every other prediction is of the empty prompt: classifier-free
 guidance (Ho and Salimans 2022) subtracts it from the prompt's with nearly the same weight, so that a picture changes as much when it
-drifts. The predictions are made once, before anything learns, so that they cost no pass of a step, need no second denoiser in
-full fine-tuning, and serve all trainings with the same class images.
+drifts. So it is with the photos outside of their masks: their scenes are not learned by heart where the base's predictions of
+the plain class stand there. The predictions are made once, before anything learns, so that they cost no pass of a step, need no
+second denoiser in full fine-tuning, and those of class images serve all trainings with the same ones.
 """
 
 import dataclasses
@@ -24,62 +25,102 @@ LEARNING = "predictions of the base"
 # What a base that was distilled to read a guidance scale is told in training.
 GUIDANCE = 1.0
 
+_Drawn = tuple[Example, torch.Generator]
 
-def taught(
-    base: Family,
-    examples: Sequence[Example],
-    config: TrainingConfig,
-    max_batch: int,
-    report: Callable[[Progress], None],
-    check_stop: Callable[[], None],
-) -> list[Example]:
-    """Every class image once for each of its lessons, ``base`` being bare; the second, fourth … without a prompt.
 
-    A base that reads the guidance scale itself subtracts nothing, so that all of its lessons have their prompt.
-    """
-    drawn = [(place, number) for number in range(config.predictions_per_class_image) for place in range(len(examples))]
-    found: list[Example] = []
-    for start in range(0, len(drawn), max_batch):
-        check_stop()
-        part = [
-            (
-                dataclasses.replace(examples[place], prompt="")
-                if number % 2 and not base.embeds_guidance
-                else examples[place],
-                stream(0, "lesson", place, number),
-            )
-            for place, number in drawn[start : start + max_batch]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The bare base, which predicts at the most ``max_batch`` pictures at a time."""
+
+    base: Family
+    config: TrainingConfig
+    max_batch: int
+    report: Callable[[Progress], None]
+    check_stop: Callable[[], None]
+
+    def of_class_images(self, examples: Sequence[Example]) -> list[Example]:
+        """Every class image once for each of its lessons; the second, fourth … without a prompt.
+
+        A base that reads the guidance scale itself subtracts nothing, so that all of its lessons have their prompt.
+        """
+        drawn: list[_Drawn] = []
+        for number in range(self.config.predictions_per_class_image):
+            unprompted = number % 2 and not self.base.embeds_guidance
+            drawn += [
+                (dataclasses.replace(each, prompt="") if unprompted else each, stream(0, "lesson", place, number))
+                for place, each in enumerate(examples)
+            ]
+        return self._predicted(drawn)
+
+    def of_surroundings(self, photos: Sequence[Example], phrase: str, class_noun: str) -> list[Example]:
+        """Every photo with a mask once for each of its lessons, half of them mirrored where it is; others as often, without.
+
+        Outside of the mask a lesson's target is what the base predicts with ``class_noun`` in place of ``phrase``.
+        """
+        count = self.config.predictions_per_photo(len(photos))
+        drawn: list[_Drawn] = []
+        for place, photo in enumerate(photos):
+            if photo.mask is None:
+                continue
+            plain = dataclasses.replace(photo, prompt=photo.prompt.replace(phrase, class_noun), mirrored=None)
+            sides = [plain]
+            if photo.mirrored:
+                sides.append(dataclasses.replace(plain, latents=photo.mirrored, mask=photo.mask.flip(-1)))
+            drawn += [(sides[number % len(sides)], stream(0, "surroundings", place, number)) for number in range(count)]
+        unmasked = [photo for photo in photos if photo.mask is None]
+        prompts = [photo.prompt for photo in photos if photo.mask is not None for _ in range(count)]
+        return [
+            *(self._inside(each, prompt) for each, prompt in zip(self._predicted(drawn), prompts, strict=True)),
+            *(photo for photo in unmasked for _ in range(count)),
         ]
-        found += _predicted(base, part, config)
-        report(Progress(phase=LEARNING, step=len(found), num_steps=len(drawn)))
-    return found
 
+    def _inside(self, example: Example, prompt: str) -> Example:
+        """The example with the photo's own target inside of its mask."""
+        lesson, mask = example.lesson, example.mask
+        assert lesson is not None
+        assert mask is not None
+        seen = (example.latents.mean, lesson.noise, lesson.timestep)
+        photo = self.base.target(*(each[None].to(self.base.device) for each in seen))[0].cpu()
+        target = mask * photo + (1 - mask) * lesson.target
+        return dataclasses.replace(example, prompt=prompt, lesson=dataclasses.replace(lesson, target=target))
 
-@torch.no_grad()
-def _predicted(base: Family, part: Sequence[tuple[Example, torch.Generator]], config: TrainingConfig) -> list[Example]:
-    """The examples, each with a latent, noise and time step that its generator draws."""
-    latents = [_sampled(example.latents, generator) for example, generator in part]
-    noise = [
-        torch.randn(latent.shape, generator=generator) for latent, (_, generator) in zip(latents, part, strict=True)
-    ]
-    timesteps = torch.cat([base.draw_timesteps(1, generator) for _, generator in part])
-    noisy = base.add_noise(*(each.to(base.device) for each in (torch.stack(latents), torch.stack(noise), timesteps)))
-    frames = torch.tensor([example.frame for example, _ in part], dtype=torch.float32)
-    with computing(config.mixed_precision, base.device):
-        told = base.encode_prompts([example.prompt for example, _ in part])
-        predictions = base.predict(
-            noisy, timesteps.to(base.device), {**told, **base.picture_conditioning(frames, GUIDANCE)}
+    def _predicted(self, drawn: Sequence[_Drawn]) -> list[Example]:
+        found: list[Example] = []
+        for start in range(0, len(drawn), self.max_batch):
+            self.check_stop()
+            found += self._predicted_at_once(drawn[start : start + self.max_batch])
+            self.report(Progress(phase=LEARNING, step=len(found), num_steps=len(drawn)))
+        return found
+
+    @torch.no_grad()
+    def _predicted_at_once(self, drawn: Sequence[_Drawn]) -> list[Example]:
+        """The examples, each with a latent, noise and time step that its generator draws."""
+        base = self.base
+        latents = [_sampled(example.latents, generator) for example, generator in drawn]
+        noise = [
+            torch.randn(latent.shape, generator=generator)
+            for latent, (_, generator) in zip(latents, drawn, strict=True)
+        ]
+        timesteps = torch.cat([base.draw_timesteps(1, generator) for _, generator in drawn])
+        noisy = base.add_noise(
+            *(each.to(base.device) for each in (torch.stack(latents), torch.stack(noise), timesteps))
         )
-    return [
-        dataclasses.replace(
-            example,
-            latents=LatentDistribution(mean=latent, std=torch.zeros_like(latent)),
-            lesson=Lesson(noise=each, timestep=timestep, prediction=prediction),
-        )
-        for (example, _), latent, each, timestep, prediction in zip(
-            part, latents, noise, timesteps, predictions.cpu(), strict=True
-        )
-    ]
+        frames = torch.tensor([example.frame for example, _ in drawn], dtype=torch.float32)
+        with computing(self.config.mixed_precision, base.device):
+            told = base.encode_prompts([example.prompt for example, _ in drawn])
+            predictions = base.predict(
+                noisy, timesteps.to(base.device), {**told, **base.picture_conditioning(frames, GUIDANCE)}
+            )
+        return [
+            dataclasses.replace(
+                example,
+                latents=LatentDistribution(mean=latent, std=torch.zeros_like(latent)),
+                lesson=Lesson(noise=each, timestep=timestep, target=prediction),
+            )
+            for (example, _), latent, each, timestep, prediction in zip(
+                drawn, latents, noise, timesteps, predictions.cpu(), strict=True
+            )
+        ]
 
 
 def _sampled(latents: LatentDistribution, generator: torch.Generator) -> Tensor:

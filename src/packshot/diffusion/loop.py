@@ -115,6 +115,7 @@ def squared_errors(parts: Sequence[tuple[Loop, Batch]]) -> list[Tensor]:
     sizes = [len(batch.latents) for _, batch in parts]
     targets = list(base.target(latents, noise, timesteps).split(sizes))
     for number, (_, batch) in enumerate(parts):
-        if batch.predictions is not None:
-            targets[number] = torch.cat([targets[number][: batch.num_instances], batch.predictions.to(base.device)])
+        if batch.targets is not None:
+            taught = torch.tensor(batch.taught, device=base.device)
+            targets[number] = targets[number].index_copy(0, taught, batch.targets.to(targets[number]))
     return [(each - target).square() for each, target in zip(prediction.split(sizes), targets, strict=True)]

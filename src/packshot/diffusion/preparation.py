@@ -9,7 +9,7 @@ from packshot.diffusion.batches import BatchPlan, Example
 from packshot.diffusion.cache import LatentCache
 from packshot.diffusion.class_images import ClassImageSet, class_images
 from packshot.diffusion.generator import DiffusersGenerator
-from packshot.diffusion.lessons import taught
+from packshot.diffusion.lessons import Teacher
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
@@ -47,12 +47,19 @@ class Preparation:
             (each.image, instance_prompt(each.caption, task.class_noun, task.trained_phrase), each)
             for each in task.examples
         ]
+        config = task.config
+        teacher = Teacher(
+            base=self.base,
+            config=config,
+            max_batch=self.generator.max_batch,
+            report=report,
+            check_stop=check_stop,
+        )
         class_examples: list[Example] = []
-        if not task.config.uses_prior_preservation:
+        if not config.uses_prior_preservation:
             instances = self._encode(task, sources, report, check_stop)
         else:
             wanted = self._wanted(task)
-            config = task.config
             key = (
                 tuple(wanted),
                 config.mirrors_class_images,
@@ -67,13 +74,15 @@ class Preparation:
             if key not in self._of_classes:
                 fresh = encoded[len(task.examples) :]
                 if config.predictions_per_class_image:
-                    fresh = taught(self.base, fresh, config, self.generator.max_batch, report, check_stop)
+                    fresh = teacher.of_class_images(fresh)
                 self._of_classes[key] = fresh
             class_examples = self._of_classes[key]
+        if config.predictions_per_photo(len(instances)):
+            instances = teacher.of_surroundings(instances, task.trained_phrase, task.class_noun)
         return BatchPlan(
             instances=instances,
             class_examples=class_examples,
-            config=task.config,
+            config=config,
             draw_timesteps=self.base.draw_timesteps,
         )
 

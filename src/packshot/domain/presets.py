@@ -10,10 +10,10 @@ from typing import cast, get_origin, get_type_hints
 from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.training import (
     HorizontalFlip,
+    LossTarget,
     Method,
     MixedPrecision,
     OptimizerKind,
-    PriorTarget,
     Schedule,
     Targets,
     TrainingConfig,
@@ -71,7 +71,9 @@ _SMALL_ADAPTERS: Defaults = {
     "steps": 270,
     "batch_size": 4,
     "prior_weight": 1.2,
-    "prior_target": PriorTarget.BASE,
+    "prior_target": LossTarget.BASE,
+    "background_target": LossTarget.BASE,
+    "background_weight": 0.25,
     "num_class_images": 24,
     "class_captions": True,
 }

@@ -64,8 +64,8 @@ class Schedule(StrEnum):
     LINEAR = "linear"
 
 
-class PriorTarget(StrEnum):
-    """What the loss of class images compares predictions with: the images themselves, or the base's predictions of them."""
+class LossTarget(StrEnum):
+    """What a loss compares predictions with: the images themselves, or the bare base's predictions of them."""
 
     IMAGES = "images"
     BASE = "base"
@@ -139,6 +139,9 @@ class TrainingConfig:
             alike, so that products with text or sides are not.
         caption_dropout: Share of instance prompts that are replaced by the empty prompt.
         background_weight: Weight of the loss outside the product's mask, where a photo has one.
+        background_target: What the loss outside the mask compares with: images, the photo itself, or base, what the base
+            predicts there of the plain class (distillation), which leaves scenes as they are. Such photos are seen with
+            noises that are drawn before the training, without noise_offset.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
         prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
             them (distillation), which asks for no change where there is none.
@@ -183,8 +186,9 @@ class TrainingConfig:
     horizontal_flip: HorizontalFlip = HorizontalFlip.OFF
     caption_dropout: float = 0.0
     background_weight: float = 1.0
+    background_target: LossTarget = LossTarget.IMAGES
     prior_weight: float = 1.0
-    prior_target: PriorTarget = PriorTarget.IMAGES
+    prior_target: LossTarget = LossTarget.IMAGES
     num_class_images: int = 64
     class_captions: bool = False
     class_inference_steps: int = 20
@@ -258,10 +262,18 @@ class TrainingConfig:
     @property
     def predictions_per_class_image(self) -> int:
         """How often the bare base predicts each class image: as often as it is seen, at the most 8 times; 0 = never."""
-        if not self.uses_prior_preservation or self.prior_target is PriorTarget.IMAGES:
+        if not self.uses_prior_preservation or self.prior_target is LossTarget.IMAGES:
             return 0
-        seen = self.steps * self.gradient_accumulation_steps * self.batch_size
-        return min(_MAX_PREDICTIONS, -(-seen // self.num_class_images))
+        return min(_MAX_CLASS_IMAGE_PREDICTIONS, self._times_seen(self.num_class_images))
+
+    def predictions_per_photo(self, num_photos: int) -> int:
+        """How often the bare base predicts each photo that has a mask: as often as it is seen, at the most 64 times; 0 = never."""
+        if self.background_target is LossTarget.IMAGES:
+            return 0
+        return min(_MAX_PHOTO_PREDICTIONS, self._times_seen(num_photos))
+
+    def _times_seen(self, num_images: int) -> int:
+        return -(-self.steps * self.gradient_accumulation_steps * self.batch_size // num_images)
 
     @property
     def frozen_precision(self) -> MixedPrecision:
@@ -304,7 +316,7 @@ class TrainingConfig:
         return cls(**{key: types[key](value) for key, value in values.items()})
 
 
-_MAX_PREDICTIONS = 8
+_MAX_CLASS_IMAGE_PREDICTIONS, _MAX_PHOTO_PREDICTIONS = 8, 64
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("steps", 1, 1_000_000),

@@ -83,7 +83,7 @@ def estimate_cost(config: TrainingConfig, trial: Trial, *, num_photos: int, num_
         * (config.class_inference_steps * guided * trial.forward_seconds + trial.decode_seconds),
         preparation_seconds=(num_photos * mirrored + class_images * (1 if predictions else mirrored))
         * trial.encode_seconds
-        + class_images * predictions * trial.forward_seconds,
+        + (class_images * predictions + num_photos * config.predictions_per_photo(num_photos)) * trial.forward_seconds,
         look_seconds=looks
         * num_look_pictures
         * (LOOK_INFERENCE_STEPS * trial.guided_rows * trial.forward_seconds + trial.decode_seconds),

@@ -1,15 +1,16 @@
-"""Class images whose loss compares with what the base predicts of them."""
+"""Class images, and what surrounds the product in photos, whose loss compares with what the base predicts of them."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fixtures_families import FAMILIES, quick
-from fixtures_pipelines import QUICK, Studio, task, train
+from fixtures_pipelines import QUICK, Studio, examples, half_mask, never, silent, task, train
 
+from packshot.diffusion.preparation import Preparation
 from packshot.domain.errors import Interrupted
-from packshot.domain.training import Method, PriorTarget, TrainingConfig
-from packshot.ports import Progress
+from packshot.domain.training import HorizontalFlip, LossTarget, Method, TrainingConfig
+from packshot.ports import Progress, TrainingTask
 
 
 def prior_losses(studio: Studio, config: TrainingConfig, cachedir: Path, folder: Path) -> list[float]:
@@ -21,12 +22,12 @@ def prior_losses(studio: Studio, config: TrainingConfig, cachedir: Path, folder:
 def test_nothing_is_asked_of_a_model_that_is_still_the_base(
     family: str, method: Method, family_studios: dict[str, Studio], cachedir: Path, tmp_path: Path
 ) -> None:
-    config = quick(family, method=method, steps=4, learning_rate=1e-2, prior_target=PriorTarget.BASE)
+    config = quick(family, method=method, steps=4, learning_rate=1e-2, prior_target=LossTarget.BASE)
     studio = family_studios[family]
     first, *others = prior_losses(studio, config, cachedir, tmp_path / "base")
     assert first < 1e-6
     assert min(others) > 10 * first
-    images = replace(config, prior_target=PriorTarget.IMAGES)
+    images = replace(config, prior_target=LossTarget.IMAGES)
     assert prior_losses(studio, images, cachedir, tmp_path / "images")[0] > 0.01
 
 
@@ -35,10 +36,67 @@ def test_a_class_image_is_predicted_as_often_as_it_is_seen_up_to_eight_times(
     steps: int, expected: int, studio: Studio, cachedir: Path, tmp_path: Path
 ) -> None:
     """Two of three class images are in every batch."""
-    config = replace(QUICK, steps=steps, prior_target=PriorTarget.BASE)
+    config = replace(QUICK, steps=steps, prior_target=LossTarget.BASE)
+    assert num_predictions(studio, task(studio, tmp_path, config=config, cachedir=cachedir)) == expected
+
+
+def num_predictions(studio: Studio, of: TrainingTask) -> int:
+    """How many the base makes before the training begins."""
     seen: list[Progress] = []
-    of = task(studio, tmp_path, config=config, cachedir=cachedir)
     with pytest.raises(Interrupted):
         studio.trainer.train(of, report=seen.append, stop=lambda: any(each.phase == "training" for each in seen))
     told = [each for each in seen if each.phase == "predictions of the base"]
-    assert told[-1].step == told[-1].num_steps == expected
+    assert [each.num_steps for each in told[-1:]] == [each.step for each in told[-1:]]
+    return told[-1].step if told else 0
+
+
+SURROUNDINGS = replace(QUICK, prior_weight=0.0, background_target=LossTarget.BASE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_around_the_product_little_is_asked_of_a_model_that_is_still_the_base(
+    family: str, family_studios: dict[str, Studio], cachedir: Path, tmp_path: Path
+) -> None:
+    """The product is half of the photos, and so of what is asked."""
+    studio = family_studios[family]
+
+    def first_loss(target: LossTarget) -> float:
+        config = quick(family, method=Method.LORA, steps=1, prior_weight=0.0, background_target=target)
+        photos = examples(mask=half_mask())
+        of = task(studio, tmp_path / target, config=config, photos=photos, cachedir=cachedir)
+        return train(studio, replace(of, trained_phrase="apple")).metrics[0]["loss"]
+
+    assert first_loss(LossTarget.BASE) < 0.7 * first_loss(LossTarget.IMAGES)
+
+
+@pytest.mark.parametrize(("steps", "masked", "expected"), [(6, 4, 4 * 3), (1000, 4, 4 * 64), (6, 0, 0)])
+def test_a_photo_with_a_mask_is_predicted_as_often_as_it_is_seen_up_to_64_times(
+    steps: int, masked: int, expected: int, studio: Studio, cachedir: Path, tmp_path: Path
+) -> None:
+    """Two of five photos are in every batch."""
+    photos = (*examples(masked, mask=half_mask()), *examples(5)[masked:])
+    config = replace(SURROUNDINGS, steps=steps)
+    assert num_predictions(studio, task(studio, tmp_path, config=config, photos=photos, cachedir=cachedir)) == expected
+
+
+def test_the_photo_itself_is_asked_for_inside_of_the_mask_and_mirrored_with_it(
+    studio: Studio, cachedir: Path, tmp_path: Path
+) -> None:
+    config = replace(SURROUNDINGS, steps=50, batch_size=10, horizontal_flip=HorizontalFlip.ON)
+    photos = examples(mask=half_mask())
+    of = task(studio, tmp_path, config=config, photos=photos, cachedir=cachedir)
+    with studio.bases.borrow(studio.base) as base:
+        plan = Preparation(base=base, generator=studio.generator).plan(of, silent, never)
+        sides: set[bool] = set()
+        for example in plan.instances:
+            assert example.mask is not None
+            assert example.lesson is not None
+            product = example.mask == 1
+            asked = base.target(example.latents.mean[None], example.lesson.noise[None], example.lesson.timestep[None])[
+                0
+            ]
+            same = (asked - example.lesson.target).abs().mean(0, keepdim=True) < 1e-6
+            assert same[product].all()
+            assert not same[example.mask == 0].any()
+            sides.add(bool(product[..., 0].all()))
+    assert sides == {True, False}

@@ -12,7 +12,7 @@ from fixtures_pipelines import QUICK, Studio, half_mask, task, train
 from fixtures_processes import EPSILON, Pair, check_close, of_folder, two_processes
 
 from packshot.domain.errors import Interrupted, InvalidConfiguration, ProcessFailed
-from packshot.domain.training import Method, OptimizerKind, PriorTarget, TrainingConfig
+from packshot.domain.training import LossTarget, Method, OptimizerKind, TrainingConfig
 from packshot.ports import Progress
 
 
@@ -39,7 +39,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
             "batch_size": 3,
             "ema_decay": 0.9,
             "background_weight": 0.2,
-            "prior_target": PriorTarget.BASE,
+            "prior_target": LossTarget.BASE,
+            "background_target": LossTarget.BASE,
         },
     ),
     ("stable-diffusion", {"method": Method.TEXTUAL_INVERSION, "caption_dropout": 0.6, "prior_weight": 0.0}),

@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.domain.errors import Interrupted, InvalidConfiguration
-from packshot.domain.training import Method, PriorTarget, Targets, TrainingConfig
+from packshot.domain.training import LossTarget, Method, Targets, TrainingConfig
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingExample, TrainingTask
 
 GROUPED = [method for method in Method if method is not Method.FULL]
@@ -151,7 +151,8 @@ def mixed(studio: Studio, cachedir: Path, tmp_path: Path) -> Group:
             "targets": Targets.ATTENTION,
             "aspect_ratio_buckets": True,
             "seed": 3,
-            "prior_target": PriorTarget.BASE,
+            "prior_target": LossTarget.BASE,
+            "background_target": LossTarget.BASE,
         },
     ]
     return Group(studio, tmp_path, cachedir, [replace(QUICK, **each) for each in changes], photos_of)

@@ -28,9 +28,9 @@ from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import Conflict, Interrupted, InvalidConfiguration, WorkspaceUnusable
 from packshot.domain.training import (
     HorizontalFlip,
+    LossTarget,
     Method,
     MixedPrecision,
-    PriorTarget,
     Schedule,
     Targets,
     TrainingConfig,
@@ -292,7 +292,8 @@ CHANGES: dict[str, TrainingConfig] = {
     "train_text_encoder": replace(SHORT, train_text_encoder=True),
     "resolution": replace(SHORT, resolution=8),
     "horizontal_flip": replace(SHORT, horizontal_flip=HorizontalFlip.OFF),
-    "prior_target": replace(SHORT, prior_target=PriorTarget.BASE),
+    "prior_target": replace(SHORT, prior_target=LossTarget.BASE),
+    "background_target": replace(SHORT, background_target=LossTarget.BASE),
     "caption_dropout": replace(SHORT, caption_dropout=0.9),
     "background_weight": replace(SHORT, background_weight=0.1),
     "prior_weight": replace(SHORT, prior_weight=0.5),

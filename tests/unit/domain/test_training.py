@@ -10,10 +10,10 @@ from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
 from packshot.domain.training import (
     HorizontalFlip,
+    LossTarget,
     Method,
     MixedPrecision,
     OptimizerKind,
-    PriorTarget,
     Schedule,
     Targets,
     TrainingConfig,
@@ -54,7 +54,8 @@ CHOICES = {
     "optimizer": OptimizerKind,
     "learning_rate_schedule": Schedule,
     "mixed_precision": MixedPrecision,
-    "prior_target": PriorTarget,
+    "prior_target": LossTarget,
+    "background_target": LossTarget,
     "horizontal_flip": HorizontalFlip,
 }
 SWITCHES = {
@@ -136,7 +137,7 @@ def test_mirroring_may_be_a_boolean_which_yaml_makes_of_on_and_off(value, flip):
 def test_whether_a_configuration_mirrors_is_unknown_until_a_judge_was_asked():
     assert TrainingConfig(horizontal_flip=HorizontalFlip.ON).mirrors
     assert not TrainingConfig(horizontal_flip=HorizontalFlip.OFF).mirrors
-    for target, class_images_too in ((PriorTarget.IMAGES, True), (PriorTarget.BASE, False)):
+    for target, class_images_too in ((LossTarget.IMAGES, True), (LossTarget.BASE, False)):
         config = TrainingConfig(horizontal_flip=HorizontalFlip.ON, prior_target=target)
         assert config.mirrors_class_images is class_images_too
     with pytest.raises(InvalidConfiguration, match="horizontal_flip is auto.*set it to on or off"):
@@ -262,7 +263,9 @@ def test_without_values_the_pivotal_method_learns():
         learning_rate_schedule=Schedule.COSINE,
         snr_gamma=0,
         prior_weight=1.2,
-        prior_target=PriorTarget.BASE,
+        prior_target=LossTarget.BASE,
+        background_target=LossTarget.BASE,
+        background_weight=0.25,
         num_class_images=24,
         num_vectors=4,
         horizontal_flip=HorizontalFlip.AUTO,
@@ -281,7 +284,9 @@ def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
         token_learning_rate=2e-3,
         snr_gamma=0,
         prior_weight=1.2,
-        prior_target=PriorTarget.BASE,
+        prior_target=LossTarget.BASE,
+        background_target=LossTarget.BASE,
+        background_weight=0.25,
         num_class_images=24,
         num_vectors=4,
         class_captions=True,

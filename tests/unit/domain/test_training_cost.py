@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from packshot.domain.training import HorizontalFlip, OptimizerKind, PriorTarget, TrainingConfig
+from packshot.domain.training import HorizontalFlip, LossTarget, OptimizerKind, TrainingConfig
 from packshot.domain.training_cost import TrainingCost, Trial, estimate_cost, num_looks
 
 TRIAL = Trial(
@@ -47,13 +47,19 @@ def test_photos_and_class_images_are_encoded_once_or_twice():
 
 
 def test_predictions_of_the_base_are_passes_before_the_training():
-    seen_once_and_a_half = cost(prior_target=PriorTarget.BASE, steps=2, batch_size=4, num_class_images=6)
+    seen_once_and_a_half = cost(prior_target=LossTarget.BASE, steps=2, batch_size=4, num_class_images=6)
     assert seen_once_and_a_half.preparation_seconds == pytest.approx((5 + 6) * 0.02 + 6 * 2 * 0.01)
-    mirrored = cost(prior_target=PriorTarget.BASE, horizontal_flip=HorizontalFlip.ON)
+    mirrored = cost(prior_target=LossTarget.BASE, horizontal_flip=HorizontalFlip.ON)
     assert mirrored.preparation_seconds == pytest.approx((2 * 5 + 6) * 0.02 + 6 * 7 * 0.01)
-    assert cost(prior_target=PriorTarget.BASE).preparation_seconds == pytest.approx((5 + 6) * 0.02 + 6 * 7 * 0.01)
-    many = cost(prior_target=PriorTarget.BASE, steps=1000)
+    assert cost(prior_target=LossTarget.BASE).preparation_seconds == pytest.approx((5 + 6) * 0.02 + 6 * 7 * 0.01)
+    many = cost(prior_target=LossTarget.BASE, steps=1000)
     assert many.preparation_seconds == pytest.approx((5 + 6) * 0.02 + 6 * 8 * 0.01)
+
+
+def test_predictions_of_photos_are_passes_too():
+    assert cost(background_target=LossTarget.BASE).preparation_seconds == pytest.approx((5 + 6) * 0.02 + 5 * 8 * 0.01)
+    many = cost(background_target=LossTarget.BASE, steps=1000)
+    assert many.preparation_seconds == pytest.approx((5 + 6) * 0.02 + 5 * 64 * 0.01)
 
 
 def test_looks_take_their_pictures():
