@@ -22,6 +22,7 @@ from packshot.domain.training import TrainingConfig
 from packshot.ports import Progress
 
 LEARNING = "predictions of the base"
+SURROUNDINGS = "predictions around the product"
 # What a base that was distilled to read a guidance scale is told in training.
 GUIDANCE = 1.0
 
@@ -50,7 +51,7 @@ class Teacher:
                 (dataclasses.replace(each, prompt="") if unprompted else each, stream(0, "lesson", place, number))
                 for place, each in enumerate(examples)
             ]
-        return self._predicted(drawn)
+        return self._predicted(drawn, LEARNING)
 
     def of_surroundings(self, photos: Sequence[Example], phrase: str, class_noun: str) -> list[Example]:
         """Every photo with a mask once for each of its lessons, half of them mirrored where it is; others as often, without.
@@ -70,7 +71,10 @@ class Teacher:
         unmasked = [photo for photo in photos if photo.mask is None]
         prompts = [photo.prompt for photo in photos if photo.mask is not None for _ in range(count)]
         return [
-            *(self._inside(each, prompt) for each, prompt in zip(self._predicted(drawn), prompts, strict=True)),
+            *(
+                self._inside(each, prompt)
+                for each, prompt in zip(self._predicted(drawn, SURROUNDINGS), prompts, strict=True)
+            ),
             *(photo for photo in unmasked for _ in range(count)),
         ]
 
@@ -84,12 +88,12 @@ class Teacher:
         target = mask * photo + (1 - mask) * lesson.target
         return dataclasses.replace(example, prompt=prompt, lesson=dataclasses.replace(lesson, target=target))
 
-    def _predicted(self, drawn: Sequence[_Drawn]) -> list[Example]:
+    def _predicted(self, drawn: Sequence[_Drawn], phase: str) -> list[Example]:
         found: list[Example] = []
         for start in range(0, len(drawn), self.max_batch):
             self.check_stop()
             found += self._predicted_at_once(drawn[start : start + self.max_batch])
-            self.report(Progress(phase=LEARNING, step=len(found), num_steps=len(drawn)))
+            self.report(Progress(phase=phase, step=len(found), num_steps=len(drawn)))
         return found
 
     @torch.no_grad()

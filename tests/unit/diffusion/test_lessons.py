@@ -40,12 +40,12 @@ def test_a_class_image_is_predicted_as_often_as_it_is_seen_up_to_eight_times(
     assert num_predictions(studio, task(studio, tmp_path, config=config, cachedir=cachedir)) == expected
 
 
-def num_predictions(studio: Studio, of: TrainingTask) -> int:
+def num_predictions(studio: Studio, of: TrainingTask, phase: str = "predictions of the base") -> int:
     """How many the base makes before the training begins."""
     seen: list[Progress] = []
     with pytest.raises(Interrupted):
         studio.trainer.train(of, report=seen.append, stop=lambda: any(each.phase == "training" for each in seen))
-    told = [each for each in seen if each.phase == "predictions of the base"]
+    told = [each for each in seen if each.phase == phase]
     assert [each.num_steps for each in told[-1:]] == [each.step for each in told[-1:]]
     return told[-1].step if told else 0
 
@@ -76,7 +76,8 @@ def test_a_photo_with_a_mask_is_predicted_as_often_as_it_is_seen_up_to_64_times(
     """Two of five photos are in every batch."""
     photos = (*examples(masked, mask=half_mask()), *examples(5)[masked:])
     config = replace(SURROUNDINGS, steps=steps)
-    assert num_predictions(studio, task(studio, tmp_path, config=config, photos=photos, cachedir=cachedir)) == expected
+    of = task(studio, tmp_path, config=config, photos=photos, cachedir=cachedir)
+    assert num_predictions(studio, of, "predictions around the product") == expected
 
 
 def test_the_photo_itself_is_asked_for_inside_of_the_mask_and_mirrored_with_it(
