@@ -56,6 +56,7 @@ class Teacher:
     def of_surroundings(self, photos: Sequence[Example], phrase: str, class_noun: str) -> list[Example]:
         """Every photo with a mask once for each of its lessons, half of them mirrored where it is; others as often, without.
 
+        Photos are as they were if none has a mask.
         Outside of the mask a lesson's target is what the base predicts with ``class_noun`` in place of ``phrase``.
         """
         count = self.config.predictions_per_photo(len(photos))
@@ -68,6 +69,8 @@ class Teacher:
             if photo.mirrored:
                 sides.append(dataclasses.replace(plain, latents=photo.mirrored, mask=photo.mask.flip(-1)))
             drawn += [(sides[number % len(sides)], stream(0, "surroundings", place, number)) for number in range(count)]
+        if not drawn:
+            return list(photos)
         unmasked = [photo for photo in photos if photo.mask is None]
         prompts = [photo.prompt for photo in photos if photo.mask is not None for _ in range(count)]
         return [

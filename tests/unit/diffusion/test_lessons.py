@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from fixtures_families import FAMILIES, quick
 from fixtures_pipelines import QUICK, Studio, examples, half_mask, never, silent, task, train
+from safetensors.torch import load
 
 from packshot.diffusion.preparation import Preparation
 from packshot.domain.errors import Interrupted
@@ -78,6 +80,20 @@ def test_a_photo_with_a_mask_is_predicted_as_often_as_it_is_seen_up_to_64_times(
     config = replace(SURROUNDINGS, steps=steps)
     of = task(studio, tmp_path, config=config, photos=photos, cachedir=cachedir)
     assert num_predictions(studio, of, "predictions around the product") == expected
+
+
+def test_photos_without_masks_are_learned_as_they_were(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    with_photos, with_base = (
+        load(
+            train(studio, task(studio, tmp_path / target, config=config, cachedir=cachedir)).files[
+                "weights.safetensors"
+            ]
+        )
+        for target in (LossTarget.IMAGES, LossTarget.BASE)
+        for config in [replace(SURROUNDINGS, background_target=target)]
+    )
+    assert with_photos.keys() == with_base.keys()
+    assert all(torch.equal(with_base[name], tensor) for name, tensor in with_photos.items())
 
 
 def test_the_photo_itself_is_asked_for_inside_of_the_mask_and_mirrored_with_it(
