@@ -22,7 +22,8 @@ from packshot.domain.evaluation import Outcome
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import EMBEDDED_BASE, FineTune
 from packshot.domain.presets import parse_config
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method
 from packshot.services.evaluation import Suite, evaluate
 from packshot.services.models import register_base
 from packshot.services.training import WEIGHTS

@@ -30,7 +30,7 @@ from benchmarks.bases import Bench, save_sd15
 from benchmarks.harness import Row, Setting
 from benchmarks.train_one import CONFIG
 from packshot.diffusion.floats import resolved
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 from packshot.ports import Progress
 
 STEPS = 5  # of which the first is no part of the median

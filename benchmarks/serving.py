@@ -29,7 +29,8 @@ from packshot.diffusion.methods.lora import beside
 from packshot.diffusion.protocols import Family
 from packshot.diffusion.weights import WeightsHeader, read_weights, write_weights
 from packshot.domain.models import BaseModelRef, FineTune
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import LoadedFineTune
 
 RANK = 4

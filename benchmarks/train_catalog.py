@@ -28,7 +28,8 @@ from benchmarks.bases import Bench, noise_png, shaped_like_sd15
 from benchmarks.harness import Row, Setting, interleaved, versus
 from benchmarks.train_one import CONFIG, reference
 from packshot.diffusion.floats import resolved
-from packshot.domain.training import MixedPrecision, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import MixedPrecision
 from packshot.domain.training_prompts import class_prompt
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingExample, TrainingTask
 

@@ -25,7 +25,8 @@ from benchmarks.bases import Bench, networks, shaped_like_sd15, text_width
 from benchmarks.flops import count
 from benchmarks.harness import Row, Setting, interleaved, versus
 from packshot.diffusion.floats import HALVES, resolved
-from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method, MixedPrecision, Targets
 from packshot.ports import Progress
 
 DIVISOR, RESOLUTION = 4, 256

@@ -23,7 +23,7 @@ from packshot.diffusion.turns import Turns
 from packshot.diffusion.weights import WeightsHeader, read_weights, write_weights
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import FineTune
-from packshot.domain.training import Method, Targets
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import LoadedFineTune, Progress
 
 TOLERANCE = 1e-4  # of a pixel, in [-1, 1]

@@ -26,7 +26,8 @@ from packshot.diffusion.resident import EngineLimits
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.digests import FileDigests
 from packshot.domain.models import BaseModelRef, FineTune
-from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method, MixedPrecision
 from packshot.ports import LoadedFineTune, Progress, Sample, TrainedWeights, TrainingExample, TrainingTask
 
 RESOLUTION = 16

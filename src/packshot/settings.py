@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from packshot.domain.catalog import DEFAULT_NAMESPACE, NAMESPACE_PATTERN
 from packshot.domain.errors import InvalidInput
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 
 class Settings(BaseSettings):

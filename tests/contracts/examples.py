@@ -25,7 +25,8 @@ from packshot.domain.models import (
 )
 from packshot.domain.references import ReferenceImage, ReferenceSet, Rights
 from packshot.domain.templates import Scene, Template
-from packshot.domain.training import HorizontalFlip, Method, Targets, TrainingConfig, TrainingRun
+from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training_choices import HorizontalFlip, Method, Targets
 from packshot.domain.usage import Usage
 from packshot.domain.variables import Variable, VariableKind
 from packshot.domain.webhooks import Delivery, DeliveryStatus, Webhook

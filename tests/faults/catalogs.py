@@ -13,7 +13,7 @@ from packshot.bootstrap import Workspace
 from packshot.domain.catalog import Category
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import Artifact, BaseModelRef, ExportFormat, FineTune, Import
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.imaging.recipe import read_recipe
 from packshot.services.catalog import add_category, new_id
 from packshot.services.models import promote, register_base

@@ -19,7 +19,8 @@ import torch
 from fixtures_pipelines import QUICK, Studio, never, save_pipeline, task
 
 from faults.operations import Operations
-from packshot.domain.training import Method, OptimizerKind, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method, OptimizerKind
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 EVERY = 4  # steps between two checkpoints; the last two steps have none behind them

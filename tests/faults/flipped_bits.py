@@ -15,7 +15,7 @@ from packshot.diffusion import fine_tunes
 from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import CorruptArtifact
 from packshot.domain.models import AliasEvent, is_quarantined
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.services.generation import generate
 from packshot.services.models import promote, serving_fine_tune
 from packshot.settings import Settings

@@ -8,7 +8,7 @@ from faults.children import CONFIGS, EVERY, Nursery
 from faults.operations import Operations
 from faults.registry import Check, Setting, fault
 from packshot.diffusion.checkpoints import Checkpoints
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import TrainingTask
 
 WHICH = (("first", EVERY), ("second", 2 * EVERY))

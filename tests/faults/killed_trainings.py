@@ -5,7 +5,7 @@ import time
 
 from faults.children import CONFIGS, EVERY, Life, Nursery
 from faults.registry import Check, Setting, fault
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 RUNS = 40
 MOST_LATER_KILLS = 3

@@ -8,7 +8,7 @@ from fixtures_mixtures import TOLERANCE, every_kind, floats_instead_of_pngs, sch
 from fixtures_pipelines import Studio, save_pipeline
 
 from faults.registry import Check, Setting, fault
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 
 @fault(29, "mixed schedules", passes="every method x 200 random mixed schedules equals the solo run")

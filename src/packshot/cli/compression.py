@@ -8,7 +8,7 @@ import typer
 
 from packshot.cli.models import Versioned
 from packshot.cli.output import Json, show, workspace
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 
 class Delta(StrEnum):

@@ -7,7 +7,7 @@ import typer
 
 from packshot.cli.catalog import Path_
 from packshot.cli.output import Json, show, workspace
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 
 def register(app: typer.Typer) -> None:

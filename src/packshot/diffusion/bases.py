@@ -24,7 +24,7 @@ from packshot.diffusion.families import FAMILIES, FamilyEntry
 from packshot.digests import FileDigests
 from packshot.domain.errors import BaseModelRefused, CorruptArtifact, InvalidInput
 from packshot.domain.models import EMBEDDED_BASE, BaseModelRef
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from packshot.diffusion.floats import shorten
 from packshot.diffusion.text_encoders import TextEncoder, Tokenizer
 from packshot.domain.errors import BaseModelRefused
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -21,7 +21,7 @@ from packshot.diffusion.swap import parameter_of
 from packshot.diffusion.weights import read_weights, write_weights
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import BaseModelRef
-from packshot.domain.training import Method, MixedPrecision
+from packshot.domain.training_choices import Method, MixedPrecision
 from packshot.ports import CompressedWeights, LoadedFineTune
 
 

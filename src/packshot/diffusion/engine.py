@@ -18,7 +18,7 @@ from packshot.diffusion.tickets import Listener, PictureRequest, Ticket, hear_no
 from packshot.diffusion.turns import Turns
 from packshot.domain.errors import QueueFull
 from packshot.domain.models import BaseModelRef
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 _log = logging.getLogger("packshot.engine")
 

@@ -18,7 +18,7 @@ from packshot.diffusion.protocols import TOKEN_PREFIX
 from packshot.diffusion.weights import WeightsHeader, header_text, read_weights, token_rows
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import BaseModelRef, ExportFormat
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import LoadedFineTune
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 HALVES = {MixedPrecision.BF16: torch.bfloat16, MixedPrecision.FP16: torch.float16}
 

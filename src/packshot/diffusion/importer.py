@@ -21,7 +21,7 @@ from packshot.diffusion.protocols import TOKEN_PREFIX, Family
 from packshot.diffusion.weights import HEADER_KEY, WeightsHeader, read_weights, write_weights
 from packshot.domain.errors import CorruptArtifact, ImportRefused, IncompatibleFineTune
 from packshot.domain.models import BaseModelRef, ExportFormat
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import ForeignFiles, ImportedWeights
 
 _FAMILY_SIGNS = (

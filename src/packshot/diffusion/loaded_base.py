@@ -13,7 +13,7 @@ from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.protocols import Conditioning, LatentDistribution, NoiseProcess, Sampler
 from packshot.diffusion.text_encoders import NewToken, TextEncoder
 from packshot.domain.errors import InvalidInput
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 
 class LoadedBase:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from packshot.diffusion.protocols import ParameterGroup
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import MixedPrecision, OptimizerKind, Schedule, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import MixedPrecision, OptimizerKind, Schedule
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from packshot.diffusion.protocols import TOKEN_PREFIX
 from packshot.domain.errors import CorruptArtifact
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = "packshot"

@@ -5,7 +5,7 @@ from itertools import combinations
 from statistics import fmean
 
 from packshot.domain.evaluation import Embedding, cosine
-from packshot.domain.training import HorizontalFlip
+from packshot.domain.training_choices import HorizontalFlip
 
 # How far photos may lie from their mirror images, as a share of how far photos of the product lie from each other. Measured
 # with the bundled judge (docs/log.md): in store photos all packages lie above it, and produce with two exceptions below.

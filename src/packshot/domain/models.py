@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from packshot.domain.errors import NothingServing
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 EMBEDDED_BASE = "embedded"
 

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import cast, get_origin, get_type_hints
 
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import (
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import (
     HorizontalFlip,
     LossTarget,
     Method,
@@ -16,7 +17,6 @@ from packshot.domain.training import (
     OptimizerKind,
     Schedule,
     Targets,
-    TrainingConfig,
 )
 
 # Families that learn a flow from pictures to noise, which has no signal-to-noise weighting.

@@ -5,7 +5,8 @@ Does not know how they were measured. What the judge takes, where it chooses the
 
 from dataclasses import dataclass
 
-from packshot.domain.training import HorizontalFlip, OptimizerKind, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, OptimizerKind
 
 # Bytes that a parameter which learns takes: itself, its gradient, and the optimiser's two moments.
 _FLOAT = 4

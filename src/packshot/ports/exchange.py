@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from packshot.domain.models import BaseModelRef, ExportFormat, SourceFile
-from packshot.domain.training import Method, MixedPrecision
+from packshot.domain.training_choices import Method, MixedPrecision
 from packshot.ports.generation import LoadedFineTune
 
 

@@ -7,7 +7,7 @@ from packshot.domain.composition import Box, PlacedSubject, layout
 from packshot.domain.errors import InvalidComposition, InvalidPrompt
 from packshot.domain.generation import Subject, prompt_about_one, rewrite_prompt
 from packshot.domain.models import BaseModelRef, FineTune
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import Records
 from packshot.services.models import serving_fine_tune
 

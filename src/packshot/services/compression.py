@@ -3,7 +3,7 @@
 from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.evaluation import Evaluation
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 from packshot.ports import Blobs, Compressor, Records
 from packshot.services.artifacts import load_fine_tune
 from packshot.services.catalog import new_id, now

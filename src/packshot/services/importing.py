@@ -6,7 +6,7 @@ from pathlib import Path
 from packshot.domain.catalog import Category, check_in_use
 from packshot.domain.errors import IncompatibleFineTune
 from packshot.domain.models import EMBEDDED_BASE, Artifact, BaseModelRef, FineTune, Import
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import BaseModels, Blobs, ForeignFiles, ImportedWeights, Importer, Records
 from packshot.services.catalog import new_id, now
 from packshot.services.json_text import to_json

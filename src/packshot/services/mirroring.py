@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from packshot.domain.mirroring import choose_flip
-from packshot.domain.training import HorizontalFlip
+from packshot.domain.training_choices import HorizontalFlip
 from packshot.imaging.pixels import mirrored
 from packshot.ports import Judge, TrainingExample
 

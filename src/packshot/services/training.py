@@ -13,7 +13,8 @@ from packshot.domain.generation import Subject, rewrite_prompt
 from packshot.domain.jobs import Job, JobKind
 from packshot.domain.models import Artifact, BaseModelRef, FineTune
 from packshot.domain.references import ReferenceImage, ReferenceSet
-from packshot.domain.training import HorizontalFlip, TrainingConfig, TrainingRun
+from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training_choices import HorizontalFlip
 from packshot.domain.training_prompts import trained_phrase, trained_token
 from packshot.imaging.plots import loss_plot
 from packshot.ports import Blobs, Judge, Records, TrainedWeights, Trainer, TrainingExample, TrainingTask

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 CHANNELS, HIDDEN, NUM_TOKENS, RESOLUTION = 16, 192, 32, 128
 

@@ -14,7 +14,7 @@ from packshot.diffusion.generator import DiffusersGenerator
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import BaseModelRef
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import LoadedFineTune, Progress
 
 

@@ -16,7 +16,7 @@ from packshot.diffusion.tickets import PictureRequest
 from packshot.domain.composition import Box
 from packshot.domain.errors import IncompatibleFineTune, InvalidComposition, PackshotError
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import LoadedFineTune, LoadedSubject
 
 LEFT, RIGHT, WHOLE = Box.of((0, 0, 0.5, 1)), Box.of((0.5, 0, 1, 1)), Box.of((0, 0, 1, 1))

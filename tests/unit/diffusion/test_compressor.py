@@ -12,7 +12,7 @@ from packshot.diffusion.methods import applied
 from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, MixedPrecision
+from packshot.domain.training_choices import Method, MixedPrecision
 
 SAMPLING = SamplingSettings(seed=3, num_images=1, inference_steps=2, guidance_scale=3.0)
 NO = MixedPrecision.NO

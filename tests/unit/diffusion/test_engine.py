@@ -43,7 +43,7 @@ from packshot.domain.errors import (
     SchedulerRefused,
 )
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, Targets
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import LoadedFineTune, Progress
 
 SAMPLING = SamplingSettings(inference_steps=3, guidance_scale=3.0, width=RESOLUTION, height=RESOLUTION)

@@ -39,7 +39,7 @@ from packshot.diffusion.pictures import frame_of_png, pixels_from_png, png_from_
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import InvalidConfiguration, InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 
 SIZE = (RESOLUTION, RESOLUTION)
 

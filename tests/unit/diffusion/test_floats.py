@@ -15,7 +15,7 @@ from safetensors.torch import load
 
 from packshot.diffusion.weights import read_weights
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, MixedPrecision
+from packshot.domain.training_choices import Method, MixedPrecision
 from packshot.ports import LoadedFineTune
 
 SAMPLING = SamplingSettings(seed=3, num_images=2, inference_steps=4, guidance_scale=3.0)

@@ -28,7 +28,7 @@ from safetensors.torch import load, save
 
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import LoadedFineTune, Progress
 
 SAMPLING = SamplingSettings(seed=3, num_images=2, inference_steps=4, guidance_scale=3.0)

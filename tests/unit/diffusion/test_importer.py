@@ -19,7 +19,7 @@ from packshot.diffusion.weights import read_weights, token_rows
 from packshot.domain.errors import BaseModelRefused, ImportRefused, IncompatibleFineTune
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.models import ExportFormat
-from packshot.domain.training import Method, Targets
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import ImportedWeights, LoadedFineTune
 
 TITLE = "produce-apple-fuji-v1"

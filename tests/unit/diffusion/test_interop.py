@@ -18,7 +18,7 @@ from packshot.diffusion.methods import METHODS
 from packshot.diffusion.weights import read_weights, token_rows
 from packshot.domain.errors import InvalidInput
 from packshot.domain.models import ExportFormat
-from packshot.domain.training import Method, Targets
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import LoadedFineTune
 
 TITLE = "produce-apple-fuji-v1"

@@ -11,7 +11,8 @@ from safetensors.torch import load
 
 from packshot.diffusion.preparation import Preparation
 from packshot.domain.errors import Interrupted
-from packshot.domain.training import HorizontalFlip, LossTarget, Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, LossTarget, Method
 from packshot.ports import Progress, TrainingTask
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load
 from packshot.domain.errors import Interrupted
 from packshot.domain.generation import SamplingSettings
 from packshot.domain.step_choice import LookScores
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method
 from packshot.ports import GroupMember, Progress, Sample, Scoring, TrainedWeights, TrainingTask
 
 PROMPTS = (f"a {PHRASE} on a", "two apples")

@@ -14,7 +14,8 @@ from packshot.diffusion.methods.hypernetwork import Rewriting
 from packshot.diffusion.weights import read_weights, write_weights
 from packshot.domain.errors import IncompatibleFineTune
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method
 
 # Per family: the projections that read the prompt.
 READERS = {

@@ -31,7 +31,8 @@ from safetensors.torch import load
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from packshot.domain.training import HorizontalFlip, Method, Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method, Targets
 from packshot.ports import TrainingTask
 
 CONFIG = TrainingConfig(

@@ -32,7 +32,8 @@ from packshot.diffusion.optimizers import Optimizer, learning_rate_factor
 from packshot.diffusion.pictures import bucket, frame_of_png, mask_from_png, pixels_from_png
 from packshot.diffusion.protocols import LatentDistribution, ParameterGroup
 from packshot.domain.errors import Interrupted, InvalidConfiguration
-from packshot.domain.training import HorizontalFlip, Method, MixedPrecision, OptimizerKind, Schedule, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method, MixedPrecision, OptimizerKind, Schedule
 from packshot.ports import Progress, TrainingExample
 
 Run = Callable[..., Any]

@@ -17,7 +17,8 @@ from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import TOKEN_PREFIX, Conditioning, Family, LatentDistribution
 from packshot.diffusion.weights import WeightsHeader, read_weights, token_rows, write_weights
-from packshot.domain.training import HorizontalFlip, Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method
 
 CLASS_PROMPT = "a photo of an apple"
 # With per-image captions, as they come out of the references; the last is longer than the encoders.

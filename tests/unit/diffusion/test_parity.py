@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from packshot.domain.training import Method, Targets
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import TrainingExample, TrainingTask
 
 WIDTH, HEIGHT = 40, 24

@@ -12,7 +12,8 @@ from fixtures_pipelines import QUICK, Studio, half_mask, task, train
 from fixtures_processes import EPSILON, Pair, check_close, of_folder, two_processes
 
 from packshot.domain.errors import Interrupted, InvalidConfiguration, ProcessFailed
-from packshot.domain.training import LossTarget, Method, OptimizerKind, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import LossTarget, Method, OptimizerKind
 from packshot.ports import Progress
 
 

@@ -15,7 +15,8 @@ from packshot.diffusion.conditioning import PromptConditioning
 from packshot.diffusion.loop import Loop
 from packshot.diffusion.methods import METHODS
 from packshot.diffusion.protocols import LatentDistribution
-from packshot.domain.training import HorizontalFlip, Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, Method
 
 CONFIG = replace(QUICK, method=Method.LORA, learning_rate=1e-2)
 CLASS_PROMPT = "a photo of an apple"

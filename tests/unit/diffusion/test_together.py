@@ -14,7 +14,8 @@ from safetensors.torch import load
 
 from packshot.diffusion.trainer import DiffusersTrainer
 from packshot.domain.errors import Interrupted, InvalidConfiguration
-from packshot.domain.training import LossTarget, Method, Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import LossTarget, Method, Targets
 from packshot.ports import GroupMember, Progress, TrainedWeights, TrainingExample, TrainingTask
 
 GROUPED = [method for method in Method if method is not Method.FULL]

@@ -10,7 +10,7 @@ from fixtures_pipelines import PHRASE, QUICK, TOKEN, Studio, base_state, loaded,
 from safetensors.torch import load, load_file, save_file
 
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import TrainingExample
 
 LONG = "an apple " * 40

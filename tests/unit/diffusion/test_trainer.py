@@ -26,15 +26,8 @@ from safetensors.torch import load
 
 from packshot.diffusion.weights import read_weights
 from packshot.domain.errors import Conflict, Interrupted, InvalidConfiguration, WorkspaceUnusable
-from packshot.domain.training import (
-    HorizontalFlip,
-    LossTarget,
-    Method,
-    MixedPrecision,
-    Schedule,
-    Targets,
-    TrainingConfig,
-)
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, LossTarget, Method, MixedPrecision, Schedule, Targets
 from packshot.ports import Progress, TrainedWeights, TrainingTask
 
 METHODS = list(Method)

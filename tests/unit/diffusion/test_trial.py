@@ -8,7 +8,7 @@ from fixtures_pipelines import QUICK, Studio, base_state
 
 from packshot.diffusion.methods import METHODS
 from packshot.domain.errors import InvalidConfiguration
-from packshot.domain.training import Method, OptimizerKind
+from packshot.domain.training_choices import Method, OptimizerKind
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,7 +16,8 @@ from packshot.diffusion.methods import METHODS
 from packshot.diffusion.weights import read_weights, write_weights
 from packshot.domain.errors import CorruptArtifact, IncompatibleFineTune, InvalidInput
 from packshot.domain.generation import SamplingSettings
-from packshot.domain.training import Method, Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method, Targets
 from packshot.ports import LoadedFineTune
 
 QUICKEST = SamplingSettings(inference_steps=1, guidance_scale=1.0)

@@ -4,7 +4,8 @@ import pytest
 
 from packshot.domain.errors import InvalidConfiguration
 from packshot.domain.presets import Preset, parse_config, preset_lines
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method
 
 SIZES = [(128, "stable-diffusion"), (512, "stable-diffusion"), (1024, "stable-diffusion-xl"), (1024, "flux")]
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from packshot.domain.errors import InvalidConfiguration, InvalidPrompt
 from packshot.domain.presets import FLOW_FAMILIES, check_supported, parse_config
-from packshot.domain.training import (
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import (
     HorizontalFlip,
     LossTarget,
     Method,
@@ -16,7 +17,6 @@ from packshot.domain.training import (
     OptimizerKind,
     Schedule,
     Targets,
-    TrainingConfig,
 )
 from packshot.domain.training_prompts import class_prompt, instance_prompt, trained_phrase, trained_token, with_article
 

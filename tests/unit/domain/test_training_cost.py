@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from packshot.domain.training import HorizontalFlip, LossTarget, OptimizerKind, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import HorizontalFlip, LossTarget, OptimizerKind
 from packshot.domain.training_cost import TrainingCost, Trial, estimate_cost, num_looks
 
 TRIAL = Trial(

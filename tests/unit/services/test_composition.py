@@ -8,7 +8,7 @@ from packshot.domain.catalog import Category
 from packshot.domain.composition import Box
 from packshot.domain.errors import InvalidComposition, InvalidPrompt, NothingServing, PackshotError
 from packshot.domain.generation import Generation, SamplingSettings
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.imaging.recipe import read_recipe
 from packshot.services.catalog import add_category
 from packshot.services.generation import generate, plan_generation

@@ -10,7 +10,7 @@ from photos import RED
 
 from packshot.domain.errors import CategoryRetired, ImportRefused, IncompatibleFineTune, NotFound
 from packshot.domain.models import BaseModelRef, ExportFormat, FineTune, Import, SourceFile
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.ports import ForeignFile, ForeignFiles, ImportedWeights
 from packshot.services.catalog import retire_category
 from packshot.services.evaluation import Suite, evaluate

@@ -6,7 +6,7 @@ from fake_models import ColourJudge
 from PIL import Image
 
 from packshot.domain.evaluation import Embedding
-from packshot.domain.training import HorizontalFlip
+from packshot.domain.training_choices import HorizontalFlip
 from packshot.imaging.pixels import encode_png
 from packshot.ports import TrainingExample
 from packshot.services.mirroring import flip_for

@@ -9,7 +9,8 @@ from packshot.domain.errors import CategoryRetired, Interrupted, NotFound, Stale
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus, finish
 from packshot.domain.models import FineTune
 from packshot.domain.references import ReferenceImage, Rights
-from packshot.domain.training import HorizontalFlip, Method, TrainingConfig, TrainingRun
+from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training_choices import HorizontalFlip, Method
 from packshot.imaging.folders import read_photos
 from packshot.services.catalog import now, retire_category
 from packshot.services.jobs import never_stop, no_report, work_on_one

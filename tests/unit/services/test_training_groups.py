@@ -10,7 +10,7 @@ import pytest
 from packshot.domain.jobs import MAX_ATTEMPTS, Job, JobStatus
 from packshot.domain.models import FineTune
 from packshot.domain.references import ReferenceImage
-from packshot.domain.training import Method
+from packshot.domain.training_choices import Method
 from packshot.domain.usage import Usage
 from packshot.domain.webhooks import Delivery
 from packshot.services.catalog import now, retire_category

@@ -16,7 +16,7 @@ from packshot.diffusion.latent_codec import LatentCodec
 from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 MAX_T5_TOKENS = 512
 PATCH = 2

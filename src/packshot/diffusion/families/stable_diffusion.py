@@ -16,7 +16,7 @@ from packshot.diffusion.loaded_base import LoadedBase
 from packshot.diffusion.protocols import Conditioning, Sampler
 from packshot.diffusion.text_encoders import TextEncoder
 from packshot.diffusion.variance_preserving import VariancePreserving
-from packshot.domain.training import MixedPrecision
+from packshot.domain.training_choices import MixedPrecision
 
 
 class StableDiffusion(LoadedBase):

@@ -11,7 +11,8 @@ from packshot.diffusion.methods import full, hypernetwork, lora, pivotal, textua
 from packshot.diffusion.protocols import TOKEN_PREFIX, Attachment, Family
 from packshot.diffusion.weights import WeightsHeader, token_rows
 from packshot.domain.errors import IncompatibleFineTune
-from packshot.domain.training import Method, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Method
 
 
 @dataclass(frozen=True, kw_only=True)

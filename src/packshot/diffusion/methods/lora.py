@@ -19,7 +19,8 @@ from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
 from packshot.diffusion.swap import swap_parameters
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.errors import IncompatibleFineTune
-from packshot.domain.training import Targets, TrainingConfig
+from packshot.domain.training import TrainingConfig
+from packshot.domain.training_choices import Targets
 
 ATTENTION_LAYERS = (
     *("to_q", "to_k", "to_v", "to_out.0"),

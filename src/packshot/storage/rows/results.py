@@ -8,7 +8,8 @@ from packshot.domain.composition import Box, PlacedSubject
 from packshot.domain.evaluation import Evaluation, EvaluationRun, Outcome, Scores, Verdict
 from packshot.domain.generation import GeneratedImage, Generation, SamplingSettings
 from packshot.domain.models import AliasAction, AliasEvent, ExportFormat, FineTune, ForeignModel, Import, SourceFile
-from packshot.domain.training import Method, TrainingConfig, TrainingRun
+from packshot.domain.training import TrainingConfig, TrainingRun
+from packshot.domain.training_choices import Method
 from packshot.storage.rows.values import Row, artifacts_from_text, artifacts_to_text, text_to_time, time_to_text
 
 
