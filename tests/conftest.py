@@ -10,6 +10,7 @@ from pathlib import Path
 import postgres
 import psycopg
 import pytest
+from hypothesis import settings
 from photos import RED, save_photo
 
 from packshot.imaging.plots import loss_plot
@@ -22,7 +23,9 @@ ENOUGH_BYTES = 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Keep temporary files in memory where there is room: every commit and every blob waits for a disk otherwise."""
+    """Keep temporary files in memory where there is room, for every commit and every blob waits for a disk; time no test."""
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ENOUGH_BYTES:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # it is asked for anew
