@@ -65,10 +65,11 @@ class EmbedderObjective:
         ))  # fmt: skip
         self.head = nn.Linear(settings["widths"][-1], len(classes), bias=False)
         self.modules = {"model": self.model, "head": self.head}
-        self.batches = Pictures(corpus, indices, settings["batch"], seen_alone=settings["seen_alone"])
+        self.batches = Pictures(corpus, indices, settings["batch"], seen_alone=settings["seen_alone"],
+                                moved=settings["moved"])  # fmt: skip
 
     def loss(self, generator: np.random.Generator) -> Tensor:
-        chosen, pictures = self.batches.draw(generator)
+        chosen, _, pictures = self.batches.draw(generator)
         labels = self.labels[chosen]
         with autocast():
             features = self.model(pixel_values=pictures).pooler_output.flatten(1)
@@ -91,7 +92,7 @@ class ClipObjective:
         self.batches = Pictures(corpus, corpus.indices("train"), settings["batch"])
 
     def loss(self, generator: np.random.Generator) -> Tensor:
-        chosen, pictures = self.batches.draw(generator)
+        chosen, _, pictures = self.batches.draw(generator)
         texts = [self.captions[i][generator.integers(len(self.captions[i]))] for i in chosen]
         ids = torch.tensor(self.tokenizer(texts, padding="max_length", truncation=True)["input_ids"])
         with autocast():

@@ -1,8 +1,9 @@
 """Measures the bundled base with a network of its own, which nothing else uses: does a picture show what was asked for?
 
-The network learns class, scene, light and count from the corpus. Its figures: itself on validation renders; the base's
-pictures of random prompts; and real photos of unseen varieties, untouched and through the autoencoder, told apart by a
-probe fitted on photos alone. Does not know the judge.
+The network learns class, scene, light and count from the corpus. Its figures: itself on validation renders, also with
+products of the sample catalog, which it never saw, laid over them; the base's pictures of random prompts; and real
+photos of unseen varieties, untouched and through the autoencoder, told apart by a probe fitted on photos alone.
+Does not know the judge.
 """
 
 import argparse
@@ -19,10 +20,14 @@ from training.augmentation import to_tensor
 from training.check_network import QUESTIONS, CheckNetwork, Probe, share
 from training.corpus import read_corpus
 from training.learning import learn
-from training.pictures import write_sheet
+from training.pictures import load_rgb, write_sheet
 from training.settings import section, work_folder
 
+from packshot.embedded import CATALOG_FOLDER
+from packshot.services.demo import sample_categories
+
 PROBE_REFERENCES = 12
+SIZE = 128
 
 
 def main() -> None:
@@ -39,13 +44,26 @@ def main() -> None:
     corpus = read_corpus(work / "corpus")
     network = CheckNetwork(corpus, settings)
     learn(network, work / "check", settings["learning_rate"], seed, arguments.minutes, arguments.steps)
-    figures = {"validation renders": network.renders_right()}
+    figures = {"validation renders": network.renders_right(), "scenes behind": scenes_behind(network)}
     if (work / "autoencoder/vae").is_dir():
         figures["real varieties"] = probe_through_autoencoder(network, work / "autoencoder/vae")
     if (work / "base").is_dir():
         figures["base"] = check_base(network, work / "base", arguments.samples, seed, work / "check/sheet.png")
     (work / "check/report.json").write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures, indent=1))
+
+
+def scenes_behind(network: CheckNetwork) -> dict[str, float]:
+    """How often the scene is named right behind the products of each category of the sample catalog."""
+    found = {}
+    for category in sample_categories(CATALOG_FOLDER):
+        masks = sorted(category.folder.glob("*_mask.png"))
+        photos = [mask.with_name(mask.name.replace("_mask.png", ".jpg")) for mask in masks]
+        found[category.path] = network.scenes_behind(
+            np.stack([load_rgb(photo, SIZE) for photo in photos]),
+            np.stack([load_rgb(mask, SIZE)[..., 0] / 255 for mask in masks]),
+        )
+    return found
 
 
 def probe_through_autoencoder(network: CheckNetwork, folder: Path) -> dict[str, float]:

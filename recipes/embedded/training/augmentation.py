@@ -17,34 +17,40 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
 
 
 class Pictures:
-    """Draws batches of augmented training pictures: varieties equally often, whatever their number of pictures."""
+    """Draws batches of augmented training pictures: varieties equally often, whatever their number of pictures.
 
-    def __init__(self, corpus: Corpus, indices: np.ndarray, batch: int, *, seen_alone: float = 0.0,
-                 keep_tone: bool = False, smallest_crop: float = 0.72) -> None:  # fmt: skip
+    Of the pictures with masks it cuts a share out, which is ``seen_alone`` on grey, and lays a share,
+    ``moved``, over the picture before: the product, or its shape with another picture in it, which makes it ``strange``.
+    """
+
+    def __init__(self, corpus: Corpus, indices: np.ndarray, batch: int, *, seen_alone: float = 0.0, moved: float = 0.0,
+                 strange: bool = False, keep_tone: bool = False, smallest_crop: float = 0.72) -> None:  # fmt: skip
         self.images = torch.from_numpy(np.array(corpus.images)).permute(0, 3, 1, 2)
         self.masks = torch.from_numpy(np.array(corpus.masks))[:, None]
         self.masked = torch.tensor([row["mask"] for row in corpus.rows])
-        self.indices, self.batch, self.seen_alone = indices, batch, seen_alone
-        self.keep_tone, self.smallest_crop = keep_tone, smallest_crop
+        self.indices, self.batch, self.seen_alone, self.moved = indices, batch, seen_alone, moved
+        self.strange, self.keep_tone, self.smallest_crop = strange, keep_tone, smallest_crop
         names = [(corpus.rows[i]["source"], corpus.rows[i]["class"], corpus.rows[i]["variety"]) for i in indices]
         counts = {name: names.count(name) for name in set(names)}
         weights = np.array([counts[name] ** -0.7 for name in names])
         self.weights = weights / weights.sum()
 
-    def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-        """Positions in the corpus, and (batch, 3, size, size) in -1..1."""
+    def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        """Positions in the corpus of the shapes, and of what is behind them, and (batch, 3, size, size) in -1..1."""
         chosen = generator.choice(self.indices, self.batch, p=self.weights)
         pictures = self.images[chosen].float() / 127.5 - 1
         masks, masked = self.masks[chosen].float() / 255, self.masked[torch.from_numpy(chosen)]
         kind = torch.from_numpy(generator.random(self.batch))
         alone = masked & (kind < self.seen_alone)
-        moved = masked & (kind >= self.seen_alone) & (kind < 2 * self.seen_alone)
+        moved = masked & (kind >= self.seen_alone) & (kind < self.seen_alone + self.moved)
         pictures[alone] = pictures[alone] * masks[alone] + GREY * (1 - masks[alone])
-        pictures[moved] = pictures[moved] * masks[moved] + pictures.roll(1, 0)[moved] * (1 - masks[moved])
+        products = pictures.roll(2, 0) if self.strange else pictures
+        pictures[moved] = products[moved] * masks[moved] + pictures.roll(1, 0)[moved] * (1 - masks[moved])
         frames = frame(masks, alone, generator, self.smallest_crop)
         grids = functional.affine_grid(frames, [self.batch, 3, SIZE, SIZE], align_corners=False)
         pictures = functional.grid_sample(pictures, grids, padding_mode="reflection", align_corners=False)
-        return chosen, soften(pictures if self.keep_tone else tone(pictures, generator), generator)
+        behind = np.where(moved.numpy(), np.roll(chosen, 1), chosen)
+        return chosen, behind, soften(pictures if self.keep_tone else tone(pictures, generator), generator)
 
 
 def frame(masks: Tensor, alone: Tensor, generator: np.random.Generator, smallest_crop: float) -> Tensor:

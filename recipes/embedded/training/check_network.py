@@ -44,15 +44,21 @@ class CheckNetwork:
         )
         self.modules = {"model": self.model, "heads": self.heads}
         # Whole pictures of unchanged tone: a crop would lose pieces that are counted, another tone the light.
-        self.batches = Pictures(corpus, train, settings["batch"], keep_tone=True, smallest_crop=0.94)
+        self.batches = Pictures(
+            corpus, train, settings["batch"], moved=settings["moved"], strange=True, keep_tone=True,
+            smallest_crop=0.94,
+        )  # fmt: skip
 
     def loss(self, generator: np.random.Generator) -> Tensor:
-        chosen, pictures = self.batches.draw(generator)
+        chosen, behind, pictures = self.batches.draw(generator)
+        moved = torch.from_numpy(chosen != behind)
+        labels = {name: known[chosen].masked_fill(moved, -1) for name, known in self.labels.items()}
+        labels["scene"] = self.labels["scene"][behind]
         with autocast():
             features = self.model(pixel_values=pictures).pooler_output.flatten(1)
         features = functional.dropout(features.float(), 0.2, training=True)
         return torch.stack([
-            functional.cross_entropy(head(features), self.labels[name][chosen], ignore_index=-1)
+            functional.cross_entropy(head(features), labels[name], ignore_index=-1)
             for name, head in self.heads.items()
         ]).sum()  # fmt: skip
 
@@ -76,6 +82,15 @@ class CheckNetwork:
         return {"pictures": len(chosen)} | {
             name: share(said[name], [str(self.corpus.rows[i][name]) for i in chosen]) for name in QUESTIONS
         }
+
+    def scenes_behind(self, products: np.ndarray, masks: np.ndarray) -> float:
+        """Share of right scenes where products, uint8 pictures cut out by masks in 0..1, lie over the validation renders, in turns."""
+        chosen = self.corpus.indices("validation", "render")
+        turns = np.arange(len(chosen)) % len(products)
+        cut = masks[turns][..., None]
+        shown = products[turns] * cut + self.corpus.images[chosen] * (1 - cut)
+        said = self.answer(shown.round().astype(np.uint8))["scene"]
+        return share(said, [self.corpus.rows[i]["scene"] for i in chosen])
 
 
 class Probe:
