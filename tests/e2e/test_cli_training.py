@@ -40,7 +40,7 @@ def test_a_dry_run_prints_configuration_memory_and_time_and_records_nothing(read
     assert ready.stored() == before
     for line in (
         "choose_steps                 True",
-        "steps                        540",
+        "steps                        500",
         "rank                         3",
     ):
         assert line in told.out

@@ -5,7 +5,8 @@ heart, which moves it from the base on its own. Compared with the base's own pre
 the term is 0 at the start, and asks for nothing but to stay. Every other prediction is of the empty prompt: classifier-free
 guidance (Ho and Salimans 2022) subtracts it from the prompt's with nearly the same weight, so that a picture changes as much when it
 drifts. So it is with the photos outside of their masks: their scenes are not learned by heart where the base's predictions of
-the plain class stand there. The predictions are made once, before anything learns, so that they cost no pass of a step, need no
+the plain class stand there, least of all where the product is seen in front of class images too (cut and paste: Dwibedi et al. 2017). The
+predictions are made once, before anything learns, so that they cost no pass of a step, need no
 second denoiser in full fine-tuning, and those of class images serve all trainings with the same ones.
 """
 
@@ -19,6 +20,7 @@ from packshot.diffusion.batches import Example, Lesson, stream
 from packshot.diffusion.floats import computing
 from packshot.diffusion.protocols import Family, LatentDistribution
 from packshot.domain.training import TrainingConfig
+from packshot.domain.training_prompts import instance_prompt, plain_prompt, subject
 from packshot.ports import Progress
 
 LEARNING = "predictions of the base"
@@ -53,26 +55,43 @@ class Teacher:
             ]
         return self._predicted(drawn, LEARNING)
 
-    def of_surroundings(self, photos: Sequence[Example], phrase: str, class_noun: str) -> list[Example]:
+    def of_surroundings(
+        self, photos: Sequence[Example], class_images: Sequence[Example], *, phrase: str, class_noun: str
+    ) -> list[Example]:
         """Every photo with a mask once for each of its lessons, half of them mirrored where it is; others as often, without.
 
-        Photos are as they were if none has a mask.
-        Outside of the mask a lesson's target is what the base predicts with ``class_noun`` in place of ``phrase``.
+        Photos are as they were if none has a mask. Outside of the mask a lesson's target is what the base predicts with
+        ``class_noun`` in place of ``phrase``. In the configured share of lessons what is outside of the mask, and the prompt, is of
+        a class image of the same shape, whose prompt names as many of the product.
         """
         count = self.config.predictions_per_photo(len(photos))
         drawn: list[_Drawn] = []
+        prompts: list[str] = []
         for place, photo in enumerate(photos):
             if photo.mask is None:
                 continue
-            plain = dataclasses.replace(photo, prompt=photo.prompt.replace(phrase, class_noun), mirrored=None)
+            plain = dataclasses.replace(photo, prompt=plain_prompt(photo.prompt, class_noun, phrase), mirrored=None)
             sides = [plain]
             if photo.mirrored:
                 sides.append(dataclasses.replace(plain, latents=photo.mirrored, mask=photo.mask.flip(-1)))
-            drawn += [(sides[number % len(sides)], stream(0, "surroundings", place, number)) for number in range(count)]
+            shown = subject(plain.prompt, class_noun)
+            grounds = [
+                each
+                for each in class_images
+                if subject(each.prompt, class_noun) == shown and each.latents.mean.shape == photo.latents.mean.shape
+            ]
+            for number in range(count):
+                side, prompt = sides[number % len(sides)], photo.prompt
+                choice = stream(0, "ground", place, number)
+                if grounds and torch.rand((), generator=choice) < self.config.background_replacement:
+                    ground = grounds[int(torch.randint(len(grounds), (), generator=choice))]
+                    side = _before(ground, side)
+                    prompt = instance_prompt(ground.prompt, class_noun, phrase)
+                drawn.append((side, stream(0, "surroundings", place, number)))
+                prompts.append(prompt)
         if not drawn:
             return list(photos)
         unmasked = [photo for photo in photos if photo.mask is None]
-        prompts = [photo.prompt for photo in photos if photo.mask is not None for _ in range(count)]
         return [
             *(
                 self._inside(each, prompt)
@@ -128,6 +147,16 @@ class Teacher:
                 drawn, latents, noise, timesteps, predictions.cpu(), strict=True
             )
         ]
+
+
+def _before(ground: Example, photo: Example) -> Example:
+    """The photo's product, by its mask, in front of the class image, with that one's prompt."""
+    assert photo.mask is not None
+    share, own, others = photo.mask, photo.latents, ground.latents
+    latents = LatentDistribution(
+        mean=share * own.mean + (1 - share) * others.mean, std=share * own.std + (1 - share) * others.std
+    )
+    return dataclasses.replace(photo, latents=latents, prompt=ground.prompt)
 
 
 def _sampled(latents: LatentDistribution, generator: torch.Generator) -> Tensor:

@@ -78,7 +78,10 @@ class Preparation:
                 self._of_classes[key] = fresh
             class_examples = self._of_classes[key]
         if config.predictions_per_photo(len(instances)):
-            instances = teacher.of_surroundings(instances, task.trained_phrase, task.class_noun)
+            prompted = [each for each in class_examples if each.prompt]
+            instances = teacher.of_surroundings(
+                instances, prompted, phrase=task.trained_phrase, class_noun=task.class_noun
+            )
         return BatchPlan(
             instances=instances,
             class_examples=class_examples,

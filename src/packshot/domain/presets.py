@@ -68,13 +68,15 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
 # Adapters on small bases. Rates fall over the steps where their number is known; where it is chosen, they have hardly fallen by the
 # one that is chosen, so they stay.
 _SMALL_ADAPTERS: Defaults = {
-    "steps": 270,
+    "steps": 250,
     "batch_size": 4,
     "prior_weight": 1.2,
     "prior_target": LossTarget.BASE,
     "background_target": LossTarget.BASE,
-    "background_weight": 0.25,
+    "background_weight": 0.7,
+    "background_replacement": 0.4,
     "num_class_images": 24,
+    "class_inference_steps": 16,
     "class_captions": True,
 }
 _SMALL_ADAPTERS_FALLING: Defaults = {
@@ -143,10 +145,10 @@ def _choosing(steps: int, **others: object) -> Defaults:
 
 _SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(
-        values={"steps": 130, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
+        values={"steps": 125, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
     ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
-    Preset.BEST: PresetValues(values=_choosing(540), source=f"{_GUESS}the best of twice the standard steps"),
+    Preset.BEST: PresetValues(values=_choosing(500), source=f"{_GUESS}the best of twice the standard steps"),
 }
 _SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),

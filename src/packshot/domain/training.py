@@ -75,6 +75,8 @@ class TrainingConfig:
         background_target: What the loss outside the mask compares with: images, the photo itself, or base, what the base
             predicts there of the plain class (distillation), which leaves scenes as they are. Such photos are seen with
             noises that are drawn before the training, without noise_offset.
+        background_replacement: Share of those noises in which the product, by its mask, is in front of a class image instead (cut and
+            paste: Dwibedi et al. 2017), so that it is learned apart from the photos' scenes; with background_target=base.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
         prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
             them (distillation), which asks for no change where there is none.
@@ -120,6 +122,7 @@ class TrainingConfig:
     caption_dropout: float = 0.0
     background_weight: float = 1.0
     background_target: LossTarget = LossTarget.IMAGES
+    background_replacement: float = 0.0
     prior_weight: float = 1.0
     prior_target: LossTarget = LossTarget.IMAGES
     num_class_images: int = 64
@@ -269,6 +272,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("resolution", 0, 4096),
     ("caption_dropout", 0.0, 0.95),
     ("background_weight", 0.0, 1.0),
+    ("background_replacement", 0.0, 1.0),
     ("prior_weight", 0.0, 100.0),
     ("num_class_images", 1, 10_000),
     ("class_inference_steps", 1, 1000),

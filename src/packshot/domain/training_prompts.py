@@ -34,6 +34,25 @@ def trained_phrase(token: str, class_noun: str) -> str:
     return f"{token} {class_noun}"
 
 
+def plain_prompt(prompt: str, class_noun: str, phrase: str) -> str:
+    """The prompt with the class noun alone in place of the trained phrase.
+
+    >>> plain_prompt("a photo of a <t> apple, two <t> apples", "apple", "<t> apple")
+    'a photo of an apple, two apples'
+    """
+    return re.sub(rf"\ban? {re.escape(phrase)}", with_article(class_noun), prompt).replace(phrase, class_noun)
+
+
+def subject(prompt: str, class_noun: str) -> str:
+    """The prompt's words up to the class noun: what is shown, and how many of it, before where.
+
+    >>> subject("a photo of two apples on grass", "apple"), subject("a photo of an apple", "apple")
+    ('a photo of two apples', 'a photo of an apple')
+    """
+    found = re.search(rf"^.*?\b{re.escape(class_noun)}(e?s)?\b", prompt, re.IGNORECASE)
+    return found[0] if found else prompt
+
+
 def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
     """The training prompt of one reference photo: its caption with the class noun replaced by the trained phrase.
 

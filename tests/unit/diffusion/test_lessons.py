@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from fixtures_families import FAMILIES, quick
-from fixtures_pipelines import QUICK, Studio, examples, half_mask, never, silent, task, train
+from fixtures_pipelines import QUICK, TOKEN, Studio, examples, half_mask, never, silent, task, train
 from safetensors.torch import load
 
+from packshot.diffusion.batches import BatchPlan
 from packshot.diffusion.preparation import Preparation
 from packshot.domain.errors import Interrupted
 from packshot.domain.training import TrainingConfig
@@ -118,3 +119,39 @@ def test_the_photo_itself_is_asked_for_inside_of_the_mask_and_mirrored_with_it(
             assert not same[example.mask == 0].any()
             sides.add(bool(product[..., 0].all()))
     assert sides == {True, False}
+
+
+def test_a_product_is_seen_in_front_of_class_images_of_as_many(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    config = replace(
+        QUICK, background_target=LossTarget.BASE, steps=50, num_class_images=2, horizontal_flip=HorizontalFlip.OFF
+    )
+    photos = examples(mask=half_mask())[
+        1:
+    ]  # those with a caption, of which "on grass" alone shows one apple in a photo
+
+    def plan(**changes: object) -> BatchPlan:
+        of = task(studio, tmp_path, config=replace(config, **changes), photos=photos, cachedir=cachedir)
+        with studio.bases.borrow(studio.base) as base:
+            return Preparation(base=base, generator=studio.generator).plan(of, silent, never)
+
+    asked = f"a photo of a {TOKEN} apple"
+    shown = plan(background_replacement=0.5)
+    grounds = [each.latents for each in shown.class_examples]
+    sources = [each for each in plan(background_target=LossTarget.IMAGES).instances for _ in range(25)]
+    replaced = 0
+    for seen, own, source in zip(shown.instances, plan().instances, sources, strict=True):
+        latents = seen.latents.mean
+        if torch.equal(latents, own.latents.mean):
+            assert seen.prompt == own.prompt
+            continue
+        replaced += 1
+        assert seen.prompt == asked
+        assert own.prompt == f"{asked}, on grass"
+        assert seen.mask is not None
+        drawn = (own.latents.mean - source.latents.mean) / source.latents.std
+        product, around = ((seen.mask == share).expand_as(latents) for share in (1, 0))
+        assert torch.equal(latents[product], own.latents.mean[product])
+        assert any(
+            torch.allclose(latents[around], (each.mean + each.std * drawn)[around], atol=1e-4) for each in grounds
+        )
+    assert 0.2 < replaced / 25 < 0.8

@@ -287,6 +287,7 @@ CHANGES: dict[str, TrainingConfig] = {
     "horizontal_flip": replace(SHORT, horizontal_flip=HorizontalFlip.OFF),
     "prior_target": replace(SHORT, prior_target=LossTarget.BASE),
     "background_target": replace(SHORT, background_target=LossTarget.BASE),
+    "background_replacement": replace(SHORT, background_target=LossTarget.BASE, background_replacement=1.0),
     "caption_dropout": replace(SHORT, caption_dropout=0.9),
     "background_weight": replace(SHORT, background_weight=0.1),
     "prior_weight": replace(SHORT, prior_weight=0.5),

@@ -48,7 +48,7 @@ def test_values_that_are_given_win_over_the_preset():
 
 
 def test_auto_steps_go_with_a_preset():
-    for preset, most in (("draft", 260), ("standard", 540), ("best", 540)):
+    for preset, most in (("draft", 250), ("standard", 500), ("best", 500)):
         chosen = config(preset, steps="auto")
         assert (chosen.choose_steps, chosen.steps) == (True, most)
 

@@ -40,6 +40,7 @@ BOUNDS = {
     "resolution": (0, 4096),
     "caption_dropout": (0, 0.95),
     "background_weight": (0, 1),
+    "background_replacement": (0, 1),
     "prior_weight": (0, 100),
     "num_class_images": (1, 10_000),
     "class_inference_steps": (1, 1000),
@@ -167,7 +168,7 @@ def test_validation_prompts_obey_the_rules_of_prompts_and_are_sixteen_at_most():
 
 
 def test_auto_chooses_the_steps_among_twice_the_default():
-    for resolution, method, most in ((128, "pivotal", 540), (512, "full", 1600), (512, "lora", 1000)):
+    for resolution, method, most in ((128, "pivotal", 500), (512, "full", 1600), (512, "lora", 1000)):
         config = parse_config({"steps": " auto ", "method": method}, base_resolution=resolution)
         assert (config.choose_steps, config.steps) == (True, most)
     told = parse_config({"choose_steps": True, "steps": 300}, base_resolution=128)
@@ -256,7 +257,7 @@ def test_what_is_given_wins_over_the_defaults_of_the_base():
 def test_without_values_the_pivotal_method_learns():
     assert parse_config({}, base_resolution=128) == TrainingConfig(
         method=Method.PIVOTAL,
-        steps=270,
+        steps=250,
         batch_size=4,
         learning_rate=5e-3,
         token_learning_rate=5e-3,
@@ -265,20 +266,22 @@ def test_without_values_the_pivotal_method_learns():
         prior_weight=1.2,
         prior_target=LossTarget.BASE,
         background_target=LossTarget.BASE,
-        background_weight=0.25,
+        background_weight=0.7,
+        background_replacement=0.4,
         num_class_images=24,
+        class_inference_steps=16,
         num_vectors=4,
         horizontal_flip=HorizontalFlip.AUTO,
         class_captions=True,
     )
 
 
-@pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 540}, {"preset": "best"}])
+@pytest.mark.parametrize("told", [{"steps": "auto"}, {"choose_steps": True, "steps": 500}, {"preset": "best"}])
 def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
     expected = TrainingConfig(
         method=Method.PIVOTAL,
         choose_steps=True,
-        steps=540,
+        steps=500,
         batch_size=4,
         learning_rate=2e-3,
         token_learning_rate=2e-3,
@@ -286,8 +289,10 @@ def test_where_steps_are_chosen_on_a_small_base_rates_stay(told):
         prior_weight=1.2,
         prior_target=LossTarget.BASE,
         background_target=LossTarget.BASE,
-        background_weight=0.25,
+        background_weight=0.7,
+        background_replacement=0.4,
         num_class_images=24,
+        class_inference_steps=16,
         num_vectors=4,
         class_captions=True,
         horizontal_flip=HorizontalFlip.AUTO,

@@ -13,7 +13,7 @@ def configured(platform: Platform, **config: Any) -> Any:
 def test_a_preset_is_a_key_like_any_other(platform):
     platform.frozen()
     draft = configured(platform, preset="draft", seed=3)
-    assert (draft["steps"], draft["choose_steps"], draft["seed"]) == (130, False, 3)
+    assert (draft["steps"], draft["choose_steps"], draft["seed"]) == (125, False, 3)
     assert "preset" not in draft
     best = configured(platform, preset="best", steps=30)
     assert (best["steps"], best["choose_steps"]) == (30, True)
