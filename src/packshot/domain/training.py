@@ -75,8 +75,9 @@ class TrainingConfig:
         background_target: What the loss outside the mask compares with: images, the photo itself, or base, what the base
             predicts there of the plain class (distillation), which leaves scenes as they are. Such photos are seen with
             noises that are drawn before the training, without noise_offset.
-        background_replacement: Share of those noises in which the product, by its mask, is in front of a class image instead (cut and
-            paste: Dwibedi et al. 2017), so that it is learned apart from the photos' scenes; with background_target=base.
+        background_replacement: Share of those noises in which the product, by its mask, is in front of a class image whose prompt
+            names as many (cut and paste: Dwibedi et al. 2017), so that it is learned apart from the photos' scenes; with
+            background_target=base and prior preservation.
         prior_weight: Weight of the class images' loss; 0 = no prior preservation.
         prior_target: What the loss of class images compares with: the images (Ruiz et al. 2023), or what the base predicts of
             them (distillation), which asks for no change where there is none.
