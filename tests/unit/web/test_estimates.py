@@ -62,7 +62,7 @@ def test_everything_is_estimated_alike_and_nothing_recorded(platform, asks):
         for path, estimate in told.items()
     }
     assert made == {
-        "trainings": ["training", 24, 480, 3, 24],
+        "trainings": ["training", 24, 384, 3, 24],
         "generations": ["generation", 2, 20, 0, 0],
         "batches": ["batch", 1, 10, 0, 0],
         "evaluations": ["evaluation", 48, 960, 0, 0],
