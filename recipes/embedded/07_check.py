@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from rich.progress import track
 from studio.captions import plain
 from studio.scenes import LIGHTS, SCENES
-from training.augmentation import to_tensor
+from training.augmentation import SIZE, to_tensor
 from training.check_network import QUESTIONS, CheckNetwork, Probe, share
 from training.corpus import read_corpus
 from training.learning import learn
@@ -27,7 +27,6 @@ from packshot.embedded import CATALOG_FOLDER
 from packshot.services.demo import sample_categories
 
 PROBE_REFERENCES = 12
-SIZE = 128
 
 
 def main() -> None:

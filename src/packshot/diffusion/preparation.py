@@ -13,7 +13,7 @@ from packshot.diffusion.lessons import Teacher
 from packshot.diffusion.pictures import Size, bucket, frame_of_png, mask_from_png
 from packshot.diffusion.protocols import Family
 from packshot.domain.errors import Interrupted
-from packshot.domain.training_prompts import class_prompt, class_prompts, instance_prompt
+from packshot.domain.training_prompts import class_prompt, class_prompts, instance_prompt, plain_prompt
 from packshot.ports import Progress, TrainingExample, TrainingTask
 
 ENCODING = "encoding"
@@ -92,7 +92,9 @@ class Preparation:
     def _wanted(self, task: TrainingTask) -> list[ClassImageSet]:
         """The sets of class images: of the plain class, and of the captions, as many of each."""
         config = task.config
-        plain = (each.caption.replace(task.trained_phrase, task.class_noun) for each in task.examples if each.caption)
+        plain = (
+            plain_prompt(each.caption, task.class_noun, task.trained_phrase) for each in task.examples if each.caption
+        )
         captions = (
             class_prompts(plain, task.class_noun)[: config.num_class_images // 2] if config.class_captions else []
         )

@@ -49,8 +49,8 @@ def subject(prompt: str, class_noun: str) -> str:
     >>> subject("a photo of two apples on grass", "apple"), subject("a photo of an apple", "apple")
     ('a photo of two apples', 'a photo of an apple')
     """
-    found = re.search(rf"^.*?\b{re.escape(class_noun)}(e?s)?\b", prompt, re.IGNORECASE)
-    return found[0] if found else prompt
+    found = _named(prompt, class_noun)
+    return prompt[: found.end()] if found else prompt
 
 
 def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
@@ -71,9 +71,13 @@ def instance_prompt(caption: str, class_noun: str, phrase: str) -> str:
     """
     if phrase in caption:
         return caption
-    noun = re.compile(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", re.IGNORECASE)
-    found = noun.search(caption)
+    found = _named(caption, class_noun)
     if found:
         subject = with_article(phrase) if found["article"] else phrase
         return f"{caption[: found.start()]}{subject}{found['plural'] or ''}{caption[found.end() :]}"
     return f"{class_prompt(phrase)}, {caption}" if caption else class_prompt(phrase)
+
+
+def _named(text: str, class_noun: str) -> re.Match[str] | None:
+    """Where the text names the class first, with its article and plural."""
+    return re.search(rf"\b(?:(?P<article>an?) )?{re.escape(class_noun)}(?P<plural>e?s)?\b", text, re.IGNORECASE)

@@ -125,9 +125,8 @@ def test_a_product_is_seen_in_front_of_class_images_of_as_many(studio: Studio, c
     config = replace(
         QUICK, background_target=LossTarget.BASE, steps=50, num_class_images=2, horizontal_flip=HorizontalFlip.OFF
     )
-    photos = examples(mask=half_mask())[
-        1:
-    ]  # those with a caption, of which "on grass" alone shows one apple in a photo
+    # Those with a caption, of which "on grass" alone shows one apple in a photo.
+    photos = examples(mask=half_mask())[1:]
 
     def plan(**changes: object) -> BatchPlan:
         of = task(studio, tmp_path, config=replace(config, **changes), photos=photos, cachedir=cachedir)
