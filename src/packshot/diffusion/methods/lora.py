@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from packshot.diffusion.adapters import LayerAdapter, LowRank
@@ -97,18 +96,42 @@ def beside(base: Family, header: WeightsHeader, tensors: Mapping[str, Tensor]) -
     return {each.layer: each.beside(scale) for each in _adapters(base.denoiser, f"{base.prefix}.", tensors)}
 
 
+class _AdaptedLayer(nn.Module):
+    """A frozen layer with an adapter whose scale is 1; alone in a base, or in a group by what ``added`` gives."""
+
+    def __init__(self, frozen: nn.Module, down: nn.Module, up: nn.Module) -> None:
+        super().__init__()
+        self.frozen, self.down, self.up = frozen, down, up
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen layer's, which some models ask for its kind of floats."""
+        weight = self.frozen.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the frozen layer gives, and what the adapter adds."""
+        result = self.frozen(inputs)
+        return (result + self.added(inputs)).to(result.dtype)
+
+    def added(self, inputs: Tensor) -> Tensor:
+        """The adapter's part of the outputs."""
+        return self.up(self.down(inputs))
+
+
 def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig) -> dict[str, nn.Parameter]:
     # By full names, so that the last projection of a transformer, a proj_out of its own, is left alone.
     layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
     adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
     inject_adapter_in_model(adapters, module, adapter_name=_ADAPTER)
-    if not config.use_dora:
-        for layer in module.modules():
-            if isinstance(layer, LoraLayer):
-                layer.cast_input_dtype_enabled = False  # to 32 bits, which autocast would shorten again
     learning = {name: each for name, each in module.named_parameters() if each.requires_grad and ".lora_" in name}
     for parameter in learning.values():
         parameter.data = parameter.data.float()  # peft gives them the floats of the layer
+    if not config.use_dora:
+        for name, layer in _layers_of_peft(module):
+            own = _AdaptedLayer(layer.get_base_layer(), layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER])
+            module.set_submodule(name, own)
     return {
         name.replace(f".{_ADAPTER}.", ".").replace(f"{_MAGNITUDE}.weight", _MAGNITUDE): parameter
         for name, parameter in learning.items()
@@ -116,18 +139,21 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
 
 
 def _addition(layer: nn.Module, inputs: Tensor) -> Tensor:
-    assert isinstance(layer, LoraLayer)
-    down, up = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]
-    weight = down.weight
-    assert isinstance(weight, Tensor)
-    return up(down(layer._cast_input_dtype(inputs, weight.dtype))) * layer.scaling[_ADAPTER]
+    assert isinstance(layer, _AdaptedLayer)
+    return layer.added(inputs)
 
 
 def _eject(module: nn.Module) -> None:
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
-    for name, layer in layers:
+    for name, layer in _layers_of_peft(module):
         module.set_submodule(name, layer.get_base_layer())
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, _AdaptedLayer):
+            module.set_submodule(name, layer.frozen)
     del module.peft_config
+
+
+def _layers_of_peft(module: nn.Module) -> list[tuple[str, LoraLayer]]:
+    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
 
 
 @dataclass(frozen=True, kw_only=True)
