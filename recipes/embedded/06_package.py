@@ -262,6 +262,8 @@ def fine_tunes(work: Path) -> str:
 
 def shown(figures: dict, first: str, beside: str = "") -> str:
     """A figure, and what it is compared with in brackets."""
+    if figures[first] is None:
+        return "interrupted"
     return f"{figures[first]:.3g}" + (f" ({figures[beside]:.3g})" if beside else "")
 
 

@@ -169,10 +169,10 @@ class Bench:
             "verdict": evaluation.verdict.outcome,
         }
 
-    def seconds(self, fine_tune: FineTune) -> float:
-        """From the order of the training, which began at once, to its end."""
+    def seconds(self, fine_tune: FineTune) -> float | None:
+        """From the order of the training, which began at once, to its end; None of one that was interrupted."""
         (job,) = self.space.records.find(Job, subject_id=fine_tune.training_run_id)
-        return round((job.finished_at - job.created_at).total_seconds(), 1)
+        return None if job.attempt > 1 else round((job.finished_at - job.created_at).total_seconds(), 1)
 
     def pictures(self, result: DemoResult, fine_tune: FineTune | None, scenes: Sequence[str] = SCENES,
                  each: int = PER_SCENE) -> np.ndarray:  # fmt: skip

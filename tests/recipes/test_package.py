@@ -149,6 +149,7 @@ def test_fine_tunes_that_were_measured_on_a_package_go_into_its_card_and_replace
     real = {"seconds": 61.2, "probe": 0.6, "probe_base": 0.15, "probe_photos": 0.75}
     for fidelity in (0.5, 0.8912):
         report = {"produce/apple/honeycrisp": sample | {"relative_fidelity": fidelity}, "pear/conference": real}
+        report["pear/interrupted"] = real | {"seconds": None}
         (work / "fine_tunes").mkdir(parents=True, exist_ok=True)
         (work / "fine_tunes/report.json").write_text(json.dumps(report))
         assert run(work, weights, "--fine-tunes") == 0
@@ -156,6 +157,7 @@ def test_fine_tunes_that_were_measured_on_a_package_go_into_its_card_and_replace
     card = (weights / "README.md").read_text()
     assert "| produce/apple/honeycrisp | 98.4 | 0.891 | 1 (0.25) | 0.975 (1) | 0.128 (0.296) |" in card
     assert "| pear/conference | 61.2 | 0.6 (0.15) | 0.75 |" in card
+    assert "| pear/interrupted | interrupted | 0.6 (0.15) | 0.75 |" in card
     assert card.count("## Fine-tunes") == card.count("## Limits") == 1
     assert "0.5 |" not in card and "Not measured" not in card
     before = files(weights)
