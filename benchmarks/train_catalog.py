@@ -56,7 +56,7 @@ Train = Callable[[Bench, Sequence[TrainingTask]], list[TrainedWeights]]
 def measure(setting: Setting) -> list[Row]:
     """Seconds a category of 16 together, against the reference recipe and against our own trainings one by one."""
     torch.set_num_threads(setting.threads)
-    count, steps, rounds = (3, 5, 1) if setting.quick else (16, 10, 3)
+    count, steps, rounds = (3, 5, 1) if setting.quick else (16, 10, 2)
     with shaped_like_sd15(divisor=DIVISOR, resolution=RESOLUTION) as bench:
         catalog = Catalog(bench, count=count, steps=steps)
         interleaved(Catalog(bench, count=1, steps=2).contestants(), 0)
