@@ -3,12 +3,22 @@
 from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+# torch counts the attention kernels of accelerators, not the processor's.
+_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_args, **_kwargs: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *_args, **_kwargs: sdpa_backward_flop_count(gradient, query, key, value)
+    ),
+}
 
 
 def count(work: Callable[[], object]) -> float:
-    """Operations of ``work``."""
-    with FlopCounterMode(display=False) as counter:
+    """Operations of ``work``, those of attention included."""
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         work()
     return float(counter.get_total_flops())
 

@@ -17,6 +17,9 @@ TOKEN_PREFIX = "token."
 # What a denoiser is conditioned on, by name; every tensor's first dimension is the batch.
 Conditioning = dict[str, Tensor]
 
+# What an adapted layer adds to the results of the frozen one, given its inputs.
+Addition = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDistribution:
@@ -220,14 +223,14 @@ def token_group(rows: Mapping[str, nn.Parameter], learning_rate: float) -> Param
 class Attachment:
     """What a method has put into a base. ``detach`` takes it out: the base is then what it was, to the bit.
 
-    ``addition`` is what a layer that the method has put in, given its input, adds to the result of the frozen layer that
-    it stands before; None where a method does something else than add.
+    ``addition_of`` gives for a layer that the method has put in what it adds, given its inputs, to the results of the
+    frozen layer that it stands before; None where it does something else than add.
     """
 
     groups: tuple[ParameterGroup, ...]
     text_encoder_learns: bool
     detach: Callable[[], None]
-    addition: Callable[[nn.Module, Tensor], Tensor] | None = None
+    addition_of: Callable[[nn.Module], Addition | None] = lambda layer: None
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:

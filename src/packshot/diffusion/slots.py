@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from packshot.diffusion.protocols import Attachment, Family
-
-Addition = Callable[[nn.Module, Tensor], Tensor]
+from packshot.diffusion.protocols import Addition, Attachment, Family
 
 
 class Layout:
@@ -36,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnLayer:
-    """A slot's layer before a frozen one; ``addition`` as in ``Attachment``."""
+    """A slot's layer before a frozen one; ``addition`` as ``Attachment.addition_of`` gives it."""
 
     module: nn.Module
     addition: Addition | None
@@ -88,7 +86,7 @@ class BySlot(nn.Module):
         own = self._own.get(slot)
         if own is None or own.addition is None:
             return result
-        return (result + own.addition(own.module, inputs)).to(result.dtype)
+        return (result + own.addition(inputs)).to(result.dtype)
 
     def _depends_on_rows(self, inputs: Tensor) -> bool:
         single = isinstance(self.frozen, nn.Conv2d) and self.frozen.kernel_size == (1, 1)
@@ -101,7 +99,7 @@ def attached(base: Family, attach: Callable[[], Attachment]) -> tuple[Attachment
     attachment = attach()
     try:
         layers = {
-            (component, place): OwnLayer(module=layer, addition=attachment.addition)
+            (component, place): OwnLayer(module=layer, addition=attachment.addition_of(layer))
             for component, module in _components(base).items()
             for place, layer in module.named_modules()
             if place in before[component] and layer is not before[component][place]

@@ -7,19 +7,22 @@ encoders, which read a prompt once, are multiplied out into copies of the weight
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from packshot.diffusion.adapters import LayerAdapter, LowRank
-from packshot.diffusion.protocols import Attachment, Family, ParameterGroup
+from packshot.diffusion.floats import resolved
+from packshot.diffusion.protocols import Addition, Attachment, Family, ParameterGroup
 from packshot.diffusion.swap import swap_parameters
 from packshot.diffusion.weights import WeightsHeader
 from packshot.domain.errors import IncompatibleFineTune
 from packshot.domain.training import TrainingConfig
-from packshot.domain.training_choices import Targets
+from packshot.domain.training_choices import MixedPrecision, Targets
 
 ATTENTION_LAYERS = (
     *("to_q", "to_k", "to_v", "to_out.0"),
@@ -46,11 +49,13 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
     if config.train_text_encoder:
         rate = config.rate_of_text_encoders
         modules |= {name: (each, TEXT_ENCODER_LAYERS, rate) for name, each in base.trainable_text_encoders.items()}
+    in_32_bits = resolved(config.mixed_precision, base.device) is MixedPrecision.NO
     groups: list[ParameterGroup] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         for prefix, (module, targets, rate) in modules.items():
-            named = {f"{prefix}.{name}": found for name, found in _inject(module, targets, config).items()}
+            found = _inject(module, targets, config, in_32_bits=in_32_bits)
+            named = {f"{prefix}.{name}": each for name, each in found.items()}
             groups.append(ParameterGroup(parameters=named, learning_rate=rate))
 
     def detach() -> None:
@@ -61,7 +66,7 @@ def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfi
         groups=tuple(groups),
         text_encoder_learns=config.train_text_encoder,
         detach=detach,
-        addition=None if config.use_dora else _addition,
+        addition_of=_addition_of,
     )
 
 
@@ -120,7 +125,47 @@ class _AdaptedLayer(nn.Module):
         return self.up(self.down(inputs))
 
 
-def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig) -> dict[str, nn.Parameter]:
+class _AdaptedLinear(_AdaptedLayer):
+    """A linear layer in 32-bit floats: what the adapter adds is accumulated where the frozen layer's result stands."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the frozen layer and the adapter give together."""
+        return cast(Tensor, _Accumulated.apply(inputs, self.weight, self.frozen.bias, self.down.weight, self.up.weight))
+
+
+class _Accumulated(torch.autograd.Function):
+    """``x (W + B A)^T + b`` with two passes less over activations than a sum of two layers: one forward, one backward.
+
+    Only ``x``, ``A`` (rank, in) and ``B`` (out, rank) have gradients; ``W`` (out, in) and ``b`` (out,) are frozen.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
+        results = functional.linear(inputs, weight, bias)
+        inner = functional.linear(inputs, down)
+        ctx.save_for_backward(inputs, weight, down, up, inner)
+        _rows(results).addmm_(_rows(inner), up.t())
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
+        inputs, weight, down, up, inner = ctx.saved_tensors
+        of_results = _rows(gradients[0])
+        of_inner = of_results @ up
+        of_inputs = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = (of_results @ weight).addmm_(of_inner, down).view_as(inputs)
+        return of_inputs, None, None, of_inner.t() @ _rows(inputs), of_results.t() @ _rows(inner)
+
+
+def _rows(values: Tensor) -> Tensor:
+    """All but the last dimension as one."""
+    return values.reshape(-1, values.shape[-1])
+
+
+def _inject(
+    module: nn.Module, targets: tuple[str, ...], config: TrainingConfig, *, in_32_bits: bool
+) -> dict[str, nn.Parameter]:
     # By full names, so that the last projection of a transformer, a proj_out of its own, is left alone.
     layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
     adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
@@ -130,17 +175,17 @@ def _inject(module: nn.Module, targets: tuple[str, ...], config: TrainingConfig)
         parameter.data = parameter.data.float()  # peft gives them the floats of the layer
     if not config.use_dora:
         for name, layer in _layers_of_peft(module):
-            own = _AdaptedLayer(layer.get_base_layer(), layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER])
-            module.set_submodule(name, own)
+            frozen = layer.get_base_layer()
+            kind = _AdaptedLinear if in_32_bits and isinstance(frozen, nn.Linear) else _AdaptedLayer
+            module.set_submodule(name, kind(frozen, layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]))
     return {
         name.replace(f".{_ADAPTER}.", ".").replace(f"{_MAGNITUDE}.weight", _MAGNITUDE): parameter
         for name, parameter in learning.items()
     }
 
 
-def _addition(layer: nn.Module, inputs: Tensor) -> Tensor:
-    assert isinstance(layer, _AdaptedLayer)
-    return layer.added(inputs)
+def _addition_of(layer: nn.Module) -> Addition | None:
+    return layer.added if type(layer) is _AdaptedLayer else None
 
 
 def _eject(module: nn.Module) -> None:
