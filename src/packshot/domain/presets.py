@@ -65,9 +65,10 @@ _FULL_SIZE: Mapping[Method, Defaults] = {
         "validation_every_steps": 250,
     },
 }
-# Adapters on small bases. Rates fall over the steps where their number is known; where it is chosen, they have hardly fallen by the
-# one that is chosen, so they stay.
-_SMALL_ADAPTERS: Defaults = {
+_SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": HorizontalFlip.AUTO}
+# What changes a small base's denoiser. A token alone does not, and takes the general defaults.
+_SMALL_DENOISER: Defaults = {
+    **_SMALL_EVERY,
     "steps": 250,
     "batch_size": 4,
     "prior_weight": 1.4,
@@ -79,19 +80,26 @@ _SMALL_ADAPTERS: Defaults = {
     "class_inference_steps": 16,
     "class_captions": True,
 }
-_SMALL_ADAPTERS_FALLING: Defaults = {
-    "learning_rate": 5e-3,
-    "token_learning_rate": 5e-3,
-    "learning_rate_schedule": Schedule.COSINE,
-}
-_SMALL_ADAPTERS_STAYING: Defaults = {"learning_rate": 2e-3, "token_learning_rate": 2e-3}
-_SMALL_EVERY: Defaults = {"snr_gamma": 0.0, "horizontal_flip": HorizontalFlip.AUTO}
 _SMALL: Mapping[Method, Defaults] = {
-    Method.FULL: {**_SMALL_EVERY, "learning_rate": 1e-4, "token_learning_rate": 1e-4},
-    Method.LORA: _SMALL_EVERY,
-    Method.PIVOTAL: _SMALL_EVERY,
+    Method.FULL: _SMALL_DENOISER,
+    Method.LORA: _SMALL_DENOISER,
+    Method.PIVOTAL: {**_SMALL_DENOISER, "num_vectors": 4},
     Method.TEXTUAL_INVERSION: {**_SMALL_EVERY, "token_learning_rate": 5e-3},
-    Method.HYPERNETWORK: {**_SMALL_EVERY, "rank": 64},
+    Method.HYPERNETWORK: {**_SMALL_DENOISER, "rank": 64},
+}
+# Rates fall over the steps where their number is known. Where it is chosen they stay, since they have hardly fallen by the one
+# that is chosen, and are lower for it.
+_SMALL_RATES_FALLING: Mapping[Method, float] = {
+    Method.FULL: 3e-4,
+    Method.LORA: 5e-3,
+    Method.PIVOTAL: 5e-3,
+    Method.HYPERNETWORK: 5e-3,
+}
+_SMALL_RATES_STAYING: Mapping[Method, float] = {
+    Method.FULL: 1e-4,
+    Method.LORA: 2e-3,
+    Method.PIVOTAL: 2e-3,
+    Method.HYPERNETWORK: 1e-3,
 }
 # What a family's recipes say otherwise at full size, for adapters.
 _FULL_SIZE_ADAPTERS_OF: Mapping[str, Defaults] = {
@@ -134,7 +142,6 @@ class PresetLine:
 
 
 _OURS = "measured on the bundled base, docs/log.md"
-_OURS_BEFORE = "measured on a former bundled base, docs/guide/methods.md"
 _PUBLISHED = "published reference recipe"
 _GUESS = "guess: "
 
@@ -143,16 +150,16 @@ def _choosing(steps: int, **others: object) -> Defaults:
     return {"choose_steps": True, "steps": steps, **others}
 
 
-_SMALL_ADAPTER_PRESETS: Mapping[Preset, PresetValues] = {
+_SMALL_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(
         values={"steps": 125, "num_class_images": 16}, source=f"{_GUESS}half the standard steps"
     ),
     Preset.STANDARD: PresetValues(values={}, source=_OURS),
     Preset.BEST: PresetValues(values=_choosing(500), source=f"{_GUESS}the best of twice the standard steps"),
 }
-_SMALL_PRESETS: Mapping[Preset, PresetValues] = {
+_SMALL_TOKEN_PRESETS: Mapping[Preset, PresetValues] = {
     Preset.DRAFT: PresetValues(values={"steps": 100, "num_class_images": 32}, source=f"{_GUESS}half the standard"),
-    Preset.STANDARD: PresetValues(values={}, source=_OURS_BEFORE),
+    Preset.STANDARD: PresetValues(values={}, source=_OURS),
     Preset.BEST: PresetValues(values=_choosing(400), source=f"{_GUESS}the best of twice the standard"),
 }
 _FULL_SIZE_PRESETS: Mapping[Method, Mapping[Preset, PresetValues]] = {
@@ -201,12 +208,7 @@ _PUBLISHED_FOR: Mapping[Method, frozenset[str]] = {
 def preset_values(preset: Preset, method: Method, family: str, base_resolution: int) -> PresetValues:
     """What ``preset`` sets beside the defaults of ``method`` at the base's family and native resolution in pixels."""
     if base_resolution <= SMALL_RESOLUTION:
-        if not method.has_adapters:
-            return _SMALL_PRESETS[preset]
-        chosen = _SMALL_ADAPTER_PRESETS[preset]
-        if method is Method.PIVOTAL or chosen.source.startswith(_GUESS):
-            return chosen
-        return PresetValues(values=chosen.values, source=f"{_GUESS}as for pivotal, the method that was measured")
+        return (_SMALL_TOKEN_PRESETS if method is Method.TEXTUAL_INVERSION else _SMALL_PRESETS)[preset]
     chosen = _ADAPTER_PRESETS[preset] if method.has_adapters else _FULL_SIZE_PRESETS[method][preset]
     if method.has_adapters and family == "flux" and preset is Preset.BEST:
         chosen = _FLUX_BEST
@@ -287,15 +289,16 @@ def check_supported(config: TrainingConfig, family: str) -> None:
 
 
 def _defaults(method: Method, family: str, base_resolution: int, *, choosing: bool) -> dict[str, object]:
-    small = base_resolution <= SMALL_RESOLUTION
-    defaults = dict(_SMALL[method]) if small else {"mixed_precision": MixedPrecision.AUTO, **_FULL_SIZE[method]}
-    if small and method.has_adapters:
-        rates = _SMALL_ADAPTERS_STAYING if choosing else _SMALL_ADAPTERS_FALLING
-        defaults |= {**_SMALL_ADAPTERS, **rates}
-        if method is Method.PIVOTAL:
-            defaults["num_vectors"] = 4
-    if not small and method.has_adapters and family in _FULL_SIZE_ADAPTERS_OF:
-        defaults |= _FULL_SIZE_ADAPTERS_OF[family]
+    if base_resolution <= SMALL_RESOLUTION:
+        defaults = dict(_SMALL[method])
+        rate = (_SMALL_RATES_STAYING if choosing else _SMALL_RATES_FALLING).get(method)
+        if rate:
+            schedule = Schedule.CONSTANT if choosing else Schedule.COSINE
+            defaults |= {"learning_rate": rate, "token_learning_rate": rate, "learning_rate_schedule": schedule}
+    else:
+        defaults = {"mixed_precision": MixedPrecision.AUTO, **_FULL_SIZE[method]}
+        if method.has_adapters:
+            defaults |= _FULL_SIZE_ADAPTERS_OF.get(family, {})
     if family in FLOW_FAMILIES:
         defaults["snr_gamma"] = 0.0
     return defaults

@@ -1,5 +1,7 @@
 """What one method alone does: where a hypernetwork stands, what textual inversion leaves alone, what DoRA learns."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +136,41 @@ def test_dora_learns_a_length_for_every_row_of_a_weight(
             assert magnitude.numel() == lengths.numel()
             assert 0 < (magnitude.flatten() - lengths).abs().max() < 0.1
     assert len(magnitudes) == sum(name.endswith(".lora_A.weight") for name in tensors)
+
+
+@contextmanager
+def dead_row(studio: Studio, layer: str) -> Iterator[None]:
+    """The first row of a weight is zeros while the context lasts."""
+    with studio.bases.borrow(studio.base) as base:
+        weight = base.denoiser.get_parameter(f"{layer}.weight")
+    row = weight.data[0].clone()
+    weight.data[0] = 0
+    try:
+        yield
+    finally:
+        weight.data[0] = row
+
+
+DEAD = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+def test_dora_leaves_a_layer_with_a_dead_output_alone(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    with dead_row(studio, DEAD):
+        tensors = weights_of(studio, tmp_path, replace(QUICK, use_dora=True), cachedir)
+    assert not [name for name in tensors if DEAD in name]
+    assert [name for name in tensors if DEAD.replace("to_q", "to_k") in name]
+    assert all(each.isfinite().all() for each in tensors.values())
+
+
+def test_a_dora_from_elsewhere_leaves_a_dead_output_dead(studio: Studio, cachedir: Path, tmp_path: Path) -> None:
+    of = task(studio, tmp_path, config=replace(QUICK, steps=1, use_dora=True), cachedir=cachedir)
+    header, tensors = read_weights(train(studio, of).files["weights.safetensors"])
+    up = next(name for name in tensors if name.endswith(f"{DEAD}.lora_B.weight"))
+    fine_tune = loaded(studio, of, write_weights(header, {**tensors, up: torch.zeros_like(tensors[up])}))
+    sampling = SamplingSettings(seed=0, num_images=1, inference_steps=1)
+    with dead_row(studio, DEAD):
+        pictures = studio.generator.generate(studio.base, fine_tune, ["a"], sampling, report=silent)
+    assert len(pictures) == 1  # one that is no number would be refused
 
 
 def test_a_dora_with_magnitudes_of_another_shape_is_refused(studio: Studio, cachedir: Path, tmp_path: Path) -> None:

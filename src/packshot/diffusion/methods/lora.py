@@ -41,7 +41,8 @@ _DOWN, _UP, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_ve
 def attach(base: Family, rows: Mapping[str, nn.Parameter], config: TrainingConfig) -> Attachment:
     """Adapters of ``config.rank`` (alpha = rank) on ``config.targets``, and on the text encoders' attention if asked.
 
-    With ``config.use_dora`` the length of each row of a weight learns apart from its direction. The adapters start from ``config.seed`` and contribute nothing at first.
+    With ``config.use_dora`` the length of each row of a weight learns apart from its direction; layers with a row of zeros
+    are left alone. The adapters start from ``config.seed`` and contribute nothing at first.
     """
     del rows
     layers = ATTENTION_LAYERS + (OTHER_LAYERS if config.targets is Targets.ALL else ())
@@ -168,6 +169,8 @@ def _inject(
 ) -> dict[str, nn.Parameter]:
     # By full names, so that the last projection of a transformer, a proj_out of its own, is left alone.
     layers = [name for name, _ in module.named_modules() if name.endswith(tuple(f".{target}" for target in targets))]
+    if config.use_dora:
+        layers = [name for name in layers if _has_directions(module.get_submodule(name))]
     adapters = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers, use_dora=config.use_dora)
     inject_adapter_in_model(adapters, module, adapter_name=_ADAPTER)
     learning = {name: each for name, each in module.named_parameters() if each.requires_grad and ".lora_" in name}
@@ -182,6 +185,11 @@ def _inject(
         name.replace(f".{_ADAPTER}.", ".").replace(f"{_MAGNITUDE}.weight", _MAGNITUDE): parameter
         for name, parameter in learning.items()
     }
+
+
+def _has_directions(layer: nn.Module) -> bool:
+    """Whether every row of the weight has a length, by which DoRA divides: an output that training left dead has none."""
+    return bool((layer.get_parameter("weight").flatten(1) != 0).any(dim=1).all())
 
 
 def _addition_of(layer: nn.Module) -> Addition | None:
@@ -217,16 +225,21 @@ class _Adapter:
         weight = self.weight + scale * delta
         if self.magnitude is None:
             return weight
-        lengths = weight.flatten(1).norm(dim=1, keepdim=True)
-        return (self.magnitude[:, None] * (weight.flatten(1) / lengths)).reshape(weight.shape)
+        return (self._rescale(weight)[:, None] * weight.flatten(1)).reshape(weight.shape)
 
     def beside(self, scale: float) -> LowRank:
         """The adapter as what is added to the frozen layer."""
         rescale = None
         if self.magnitude is not None:
             weight = self.weight + scale * torch.einsum("or,r...->o...", self.up, self.down)
-            rescale = self.magnitude / weight.flatten(1).norm(dim=1)
+            rescale = self._rescale(weight)
         return LowRank(down=self.down, up=scale * self.up.T.contiguous(), rescale=rescale)
+
+    def _rescale(self, weight: Tensor) -> Tensor:
+        """What each row is multiplied by, (out,), to be as long as was learned; a row of zeros stays one."""
+        assert self.magnitude is not None
+        lengths = weight.flatten(1).norm(dim=1)
+        return torch.where(lengths > 0, self.magnitude / lengths, 0.0)
 
 
 def _adapters(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[_Adapter]:
