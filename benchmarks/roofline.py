@@ -37,7 +37,7 @@ def measure(setting: Setting) -> list[Row]:
     if not setting.quick:
         with shaped_like_sd15(divisor=1, resolution=WIDE_RESOLUTION) as bench:
             label = f"Stable Diffusion 1.5's widths at {WIDE_RESOLUTION} px"
-            rows += shares(bench, label, 4, 2, setting.rounds)  # 8 + 8 do not fit 24 GiB
+            rows += shares(bench, label, 4, 2, setting.rounds)  # twice as many would take some 30 GiB
     return rows
 
 

@@ -23,8 +23,8 @@ from packshot.domain.training_choices import (
 FLOW_FAMILIES = frozenset({"stable-diffusion-3", "flux"})
 
 # A learning rate belongs to a method and to the width of a base. Full-size bases take what the reference recipes
-# publish, bases of at most SMALL_RESOLUTION pixels what was measured on the bundled one (docs/log.md). There is neither
-# for hypernetworks, nor a measurement for textual inversion: those figures are guesses.
+# publish, bases of at most SMALL_RESOLUTION pixels what was measured on the bundled one (docs/log.md). Nothing is
+# published for hypernetworks: their figures at full size are guesses, as are all rates that stay on small bases.
 SMALL_RESOLUTION = 256
 
 AUTO = "auto"
